@@ -1,0 +1,1 @@
+"""Side effects of a run: pictures, progress, records. They write into ``trainer.default_root_dir``."""

@@ -1,0 +1,6 @@
+# The public names of the datamodules and where they live: `datamodules/__init__.py` imports each on first use.
+# A new datamodule is listed here and nowhere else.
+from ._registry import DATAMODULES as DATAMODULES
+from .api import list_datamodules as list_datamodules
+from .interface.errors import DataError as DataError
+from .vision.digits import Digits as Digits

@@ -1,0 +1,71 @@
+"""Reading and preprocessing images, for datamodules and for models that classify a photograph on their own."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from datamodules.interface.errors import DataError
+
+__all__ = ["IMAGE_SUFFIXES", "decode_image", "find_images", "read_image", "to_float"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+
+MODES = {1: "L", 3: "RGB"}
+
+
+def decode_image(data: bytes, *, name: str, channels: int, size: int | None) -> UInt8[Tensor, "channels height width"]:
+    """Decode an image file.
+
+    Args:
+        data: The file's content.
+        name: What to call it in an error.
+        channels: 1 for grey, 3 for colour; converted as needed.
+        size: Height and width to resize to in pixels; None keeps the image's own.
+
+    Raises:
+        DataError: If it is no image.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            converted = image.convert(MODES[channels])
+            if size is not None and converted.size != (size, size):
+                converted = converted.resize((size, size), Image.Resampling.BILINEAR)
+            pixels = np.array(converted, dtype=np.uint8)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: cannot be read as an image ({error}); replace or remove it") from error
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1).contiguous()
+
+
+def read_image(path: Path, *, channels: int, size: int | None) -> UInt8[Tensor, "channels height width"]:
+    """Read an image file; see :func:`decode_image`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return decode_image(data, name=str(path), channels=channels, size=size)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files below a folder, in the order of their paths."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+
+
+def to_float(
+    image: UInt8[Tensor, "batch channels height width"] | Float[Tensor, "batch channels height width"],
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Float[Tensor, "batch channels height width"]:
+    """Pixels as float32 in [0, 1], normalised per channel if mean and std are given (in the same units)."""
+    if image.dtype == torch.uint8:
+        image = image.float() / 255
+    if mean is not None and std is not None:
+        shape = (1, -1, 1, 1)
+        image = (image - image.new_tensor(mean).view(shape)) / image.new_tensor(std).view(shape)
+    return image

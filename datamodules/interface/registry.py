@@ -1,0 +1,86 @@
+"""The catalogue behind ``cli.py models`` and ``cli.py data``; the contract tests walk it too."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+__all__ = ["Entry", "Registry", "near_names"]
+
+T = TypeVar("T")
+
+
+def near_names(name: str, known: list[str]) -> str:
+    """A clause that suggests known names close to a mistyped one, or an empty string."""
+    by_lower = {k.lower(): k for k in known}
+    close = get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(by_lower[c] for c in close)}?" if close else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One registered class.
+
+    Attributes:
+        name: Public name, ``LeNet`` for ``zoo.LeNet``.
+        cls: The class.
+        task: What it does, for the listing.
+        book: IDs in the book's inventory (``M18``, ``D04``); empty for what the book does not have.
+        config: A file under ``configs/`` that runs as is, or None.
+        tiny: Constructor arguments that make a small one for the contract tests.
+    """
+
+    name: str
+    cls: type
+    task: str
+    book: tuple[str, ...]
+    config: str | None
+    tiny: dict[str, Any] = field(default_factory=dict)
+
+
+class Registry:
+    """Registered classes by name, in the order of registration.
+
+    Args:
+        package: Package that exports the names, ``zoo`` or ``datamodules``.
+    """
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        self._entries: dict[str, Entry] = {}
+
+    def register(
+        self,
+        *,
+        task: str,
+        book: tuple[str, ...] = (),
+        config: str | None = None,
+        tiny: dict[str, Any] | None = None,
+    ) -> Callable[[type[T]], type[T]]:
+        """Class decorator that adds the class under its own name.
+
+        Raises:
+            ValueError: If the name is taken.
+        """
+
+        def add(cls: type[T]) -> type[T]:
+            name = cls.__name__
+            if name in self._entries:
+                raise ValueError(f"{self.package}.{name} is registered twice: {self._entries[name].cls} and {cls}")
+            self._entries[name] = Entry(
+                name=name, cls=cls, task=task, book=book, config=config, tiny=dict(tiny or {})
+            )
+            return cls
+
+        return add
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, name: str) -> Entry:
+        if name not in self._entries:
+            raise KeyError(f"{self.package}.{name} is not registered{near_names(name, list(self._entries))}")
+        return self._entries[name]

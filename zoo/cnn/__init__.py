@@ -1,0 +1,1 @@
+"""Convolutional networks (chapters 7 and 8)."""

@@ -1,0 +1,87 @@
+"""Metrics as sums on the device: nothing in a training step waits for the device or runs Python per metric."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["MetricSums"]
+
+
+class MetricSums:
+    """Sums of named quantities over the examples of an epoch.
+
+    The first quantity added must be the loss: the count of steps until its sum stops being finite is kept too.
+    Sums are float64 (float32 on MPS, which has no float64), whatever precision the model runs in.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start an epoch."""
+        self.names: tuple[str, ...] = ()
+        self.examples = 0
+        self.steps = 0
+        self._totals: Tensor | None = None
+        self._finite_steps: Tensor | None = None
+
+    def add(self, quantities: dict[str, Tensor], examples: int) -> None:
+        """Add sums over a batch of ``examples`` examples; each quantity is a scalar tensor on one device."""
+        values = torch.stack([value.detach() for value in quantities.values()])
+        values = values.to(torch.float32 if values.device.type == "mps" else torch.float64)
+        if self._totals is None or self._finite_steps is None:
+            self.names = tuple(quantities)
+            self._totals = torch.zeros_like(values)
+            self._finite_steps = torch.zeros((), dtype=torch.int64, device=values.device)
+        elif self._totals.device != values.device:  # restored from a checkpoint
+            self._totals = self._totals.to(values)
+            self._finite_steps = self._finite_steps.to(values.device)
+        self._totals += values
+        loss = self._totals[0]
+        self._finite_steps += loss - loss == 0  # false for nan and for inf, and for every step after one
+        self.examples += examples
+        self.steps += 1
+
+    def totals(self) -> dict[str, float]:
+        """The sums so far; waits for the device."""
+        if self._totals is None:
+            return {}
+        return dict(zip(self.names, self._totals.tolist(), strict=True))
+
+    def first_bad_step(self) -> int | None:
+        """The first step (from 0) whose loss was not finite, or None; waits for the device."""
+        if self._finite_steps is None:
+            return None
+        finite = int(self._finite_steps)
+        return finite if finite < self.steps else None
+
+    def reduced(self, reduce: Any) -> tuple[dict[str, float], int]:
+        """Totals and examples summed over all processes.
+
+        Args:
+            reduce: Function that sums a float64 tensor over the processes.
+        """
+        if self._totals is None:
+            return {}, 0
+        count = torch.tensor([self.examples], dtype=self._totals.dtype, device=self._totals.device)
+        summed = reduce(torch.cat([self._totals, count])).tolist()
+        return dict(zip(self.names, summed[:-1], strict=True)), int(summed[-1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and CPU tensors, for the checkpoint."""
+        return {
+            "names": list(self.names),
+            "examples": self.examples,
+            "steps": self.steps,
+            "totals": None if self._totals is None else self._totals.cpu().clone(),
+            "finite_steps": None if self._finite_steps is None else self._finite_steps.cpu().clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.names = tuple(state["names"])
+        self.examples = state["examples"]
+        self.steps = state["steps"]
+        self._totals = state["totals"]
+        self._finite_steps = state["finite_steps"]

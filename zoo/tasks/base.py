@@ -1,0 +1,280 @@
+"""What every model of the zoo shares: saved arguments, optimizers, metrics, the guard against lost runs."""
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from zoo._hparams import CLASS_PATH, UNSAVED, callable_from_spec, is_spec, spec_or_marker
+from zoo.tasks._sums import MetricSums
+
+__all__ = ["LRSchedulerCallable", "NonFiniteLossError", "OptimizerCallable", "Task"]
+
+OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
+LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss became nan or infinite; the message says when."""
+
+
+class Task(L.LightningModule):
+    """Base of the task bases: the book's ``Module`` (section 3.2.2) on Lightning.
+
+    A task says in :meth:`measure` what its loss and metrics are; a model holds the network in ``self.net``. Metrics
+    are named ``train/loss``, ``val/loss``, ``val/acc``, ``test/...`` for every model. During training they are sums
+    on the device, read every ``log_every_n_steps`` steps (as ``train/loss_step``) and at the epoch's end.
+
+    Args:
+        optimizer: Callable that takes parameters (or parameter groups) and returns an optimizer. Its weight decay
+            applies to weights only, never to biases and other vectors.
+        lr_scheduler: Callable that takes the optimizer and returns a learning rate schedule; None keeps the
+            learning rate constant.
+        lr_scheduler_config: Lightning's options for the schedule: ``interval`` (``epoch`` or ``step``),
+            ``frequency``, ``monitor``, ``strict``, ``name``. ReduceLROnPlateau watches ``val/loss`` by default.
+
+    Attributes:
+        net: The network, a plain module that knows no trainer; this is what gets exported or compiled.
+    """
+
+    monitor: ClassVar[str] = "val/loss"
+    """Metric by which the best checkpoint is chosen."""
+    monitor_mode: ClassVar[str] = "min"
+    training_arguments: ClassVar[frozenset[str]] = frozenset(
+        {"optimizer", "lr_scheduler", "lr_scheduler_config", "loss", "huber_delta", "label_smoothing", "init"}
+    )
+    """Constructor arguments that may differ from a checkpoint's: they leave the trained network as it is."""
+
+    net: nn.Module
+
+    def __init__(
+        self,
+        *,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        known = {"interval", "frequency", "monitor", "strict", "name"}
+        if unknown := set(lr_scheduler_config or {}) - known:
+            raise ValueError(f"lr_scheduler_config has {sorted(unknown)}, but may only have {sorted(known)}")
+        self.build_optimizer = optimizer
+        self.build_lr_scheduler = lr_scheduler
+        self.lr_scheduler_config = lr_scheduler_config or {}
+        self._sums = {stage: MetricSums() for stage in ("train", "val", "test")}
+        self._sums_epoch = -1
+        self._logged: tuple[dict[str, float], int] = ({}, 0)
+        self._warned_of_unsaved = False
+
+    # Constructor arguments, saved as plain values
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = _saving_arguments(cls.__init__)  # type: ignore[method-assign]
+
+    def set_saved_argument(self, name: str, value: Any) -> None:
+        """Write this value of a constructor argument into checkpoints (the command line knows its own specs)."""
+        self.hparams[name] = value
+
+    # The task
+
+    def measure(self, batch: Any) -> tuple[Tensor, dict[str, Tensor], int]:
+        """Loss and metrics of a batch.
+
+        Returns:
+            The mean loss with its graph; sums of the other metrics over the batch; the number of examples.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define measure()")
+
+    def example_batch(self, batch_size: int) -> Any:
+        """A random batch of the form that the task expects, for tests, benchmarks and layer tables."""
+        raise NotImplementedError(f"{type(self).__name__} must define example_batch()")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The network's output."""
+        output: Tensor = self.net(x)
+        return output
+
+    # Steps
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Loss of a batch; its metrics are only added up."""
+        return self._add("train", batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Add up a validation batch."""
+        self._add("val", batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Add up a test batch."""
+        self._add("test", batch)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Predictions for the inputs of a batch."""
+        output: Tensor = self(batch[0])
+        return output
+
+    def _add(self, stage: str, batch: Any) -> Tensor:
+        loss, sums, examples = self.measure(batch)
+        self._sums[stage].add({"loss": loss.detach() * examples, **sums}, examples)
+        return loss
+
+    # Metrics
+
+    def setup(self, stage: str) -> None:
+        """Start a run with empty sums; a checkpoint may fill them again."""
+        for sums in self._sums.values():
+            sums.reset()
+        self._logged = ({}, 0)
+
+    def on_train_epoch_start(self) -> None:
+        """Start an epoch with empty sums, unless they were restored within this very epoch."""
+        if self._sums_epoch != self.current_epoch:
+            self._sums["train"].reset()
+            self._sums_epoch = self.current_epoch
+        self._logged = (self._sums["train"].totals(), self._sums["train"].examples)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the mean since the last log, and stop when the loss was not finite."""
+        every, sums = self.trainer.log_every_n_steps, self._sums["train"]
+        before, examples_before = self._logged
+        if every == 0 or self.trainer.global_step % every or sums.examples == examples_before:
+            return
+        self._raise_if_not_finite()
+        totals, examples = sums.totals(), sums.examples - examples_before
+        means = {f"train/{name}_step": (totals[name] - before.get(name, 0.0)) / examples for name in totals}
+        self._logged = (totals, sums.examples)
+        self.log("train/loss_step", means["train/loss_step"], prog_bar=True, logger=False, on_step=True)
+        means["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        for logger in self.trainer.loggers:
+            logger.log_metrics(means, step=self.trainer.global_step)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means."""
+        self._raise_if_not_finite()
+        self._log_epoch("train")
+        self._sums["train"].reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._sums["val"].reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation means."""
+        self._log_epoch("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._sums["test"].reset()
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test means."""
+        self._log_epoch("test")
+
+    def _log_epoch(self, stage: str) -> None:
+        reduce = functools.partial(self.trainer.strategy.reduce, reduce_op="sum")
+        totals, examples = self._sums[stage].reduced(reduce)
+        for name, total in totals.items():
+            value = total / examples
+            self.log(f"{stage}/{name}", value, prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
+
+    def _raise_if_not_finite(self) -> None:
+        first_bad = self._sums["train"].first_bad_step()
+        if first_bad is not None:
+            sums = self._sums["train"]
+            step = self.trainer.global_step - (sums.steps - first_bad) // self.trainer.accumulate_grad_batches + 1
+            raise NonFiniteLossError(
+                f"the training loss was not finite at step {max(step, 1)} (epoch {self.current_epoch}, batch {first_bad}); "
+                "the last good checkpoint is kept. Lower the learning rate, or clip gradients with "
+                "--trainer.gradient_clip_val"
+            )
+
+    # Optimizers
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimizer over parameter groups with and without weight decay, and its schedule."""
+        optimizer = self.build_optimizer(self.parameter_groups())
+        if self.build_lr_scheduler is None:
+            return optimizer
+        scheduler = self.build_lr_scheduler(optimizer)
+        config: dict[str, Any] = {"scheduler": scheduler, **self.lr_scheduler_config}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            # Lightning's own variant carries its monitor along.
+            config.setdefault("monitor", getattr(scheduler, "monitor", "val/loss"))
+        return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
+
+    def parameter_groups(self) -> list[Any]:
+        """Trainable parameters: weights, then biases and other vectors, on which weight decay is 0.
+
+        An optimizer without weight decay gets plain parameters, since some (LBFGS) refuse groups.
+        """
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        if "weight_decay" not in self.build_optimizer([nn.Parameter(torch.zeros(1))]).defaults:
+            return trainable
+        weights = [p for p in trainable if p.ndim > 1]
+        vectors = [p for p in trainable if p.ndim <= 1]
+        groups: list[Any] = [{"params": weights}] if weights else []
+        if vectors:
+            groups.append({"params": vectors, "weight_decay": 0.0})
+        return groups
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to save a lost run; save the running sums, so that an epoch's mean survives a resume."""
+        if self._trainer is not None and self.trainer.training:
+            self._raise_if_not_finite()
+        unsaved = {n: v[UNSAVED] for n, v in self.hparams.items() if isinstance(v, dict) and UNSAVED in v}
+        if unsaved and not self._warned_of_unsaved:
+            warnings.warn(
+                f"{', '.join(unsaved.values())} cannot be written as class path and plain arguments, so the "
+                f"checkpoint lacks it: whoever resumes from it must give {' and '.join(unsaved)} again",
+                stacklevel=2,
+            )
+            self._warned_of_unsaved = True
+        checkpoint["train_sums"] = {"epoch": self._sums_epoch, **self._sums["train"].state_dict()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the running sums."""
+        if "train_sums" in checkpoint:
+            self._sums_epoch = checkpoint["train_sums"]["epoch"]
+            self._sums["train"].load_state_dict(checkpoint["train_sums"])
+
+
+def _saving_arguments(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a constructor so that its arguments, defaults included, become Lightning's ``hparams`` as plain values.
+
+    Saved optimizers and schedulers come back as specs, so the constructor takes those too.
+    """
+
+    @functools.wraps(init)
+    def wrapper(self: Task, **arguments: Any) -> None:
+        init(self, **{k: callable_from_spec(v) if is_spec(v) else v for k, v in arguments.items()})
+        if type(self).__init__ is not wrapper:
+            return  # a base's constructor: the outermost one knows all arguments
+        saved: dict[str, Any] = {CLASS_PATH: _public_path(type(self))}
+        for name, parameter in inspect.signature(init).parameters.items():
+            if name == "self":
+                continue
+            value = arguments.get(name, parameter.default)
+            if name in ("optimizer", "lr_scheduler") and value is not None:
+                value = spec_or_marker(name, value)
+            saved[name] = value
+        self.save_hyperparameters(saved)
+
+    return wrapper
+
+
+def _public_path(cls: type) -> str:
+    """``zoo.LeNet`` for the zoo's own classes, the full path for others."""
+    module = cls.__module__
+    return f"zoo.{cls.__name__}" if module.split(".")[0] == "zoo" else f"{module}.{cls.__qualname__}"
