@@ -1,20 +1,19 @@
 """Shapes and types are checked throughout the suite; real data is used where it lies beside the checkout."""
 
-import os
 from pathlib import Path
 
+import pytest
+import torch
 from jaxtyping import install_import_hook
 
-# Must come before the packages are imported.
-_hook = install_import_hook(["zoo", "datamodules"], "tests.typecheck.check")
+from tests import typecheck
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+# The packages are imported by the tests, after this line.
+install_import_hook(["zoo", "datamodules"], f"{typecheck.__name__}.check")
 
 torch.set_num_threads(1)
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
 @pytest.fixture
@@ -35,4 +34,4 @@ def _in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in an empty folder, so that no test reads or leaves files in the checkout."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
-    os.environ.setdefault("MPLBACKEND", "Agg")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
