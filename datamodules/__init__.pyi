@@ -4,3 +4,5 @@ from ._registry import DATAMODULES as DATAMODULES
 from .api import list_datamodules as list_datamodules
 from .interface.errors import DataError as DataError
 from .vision.digits import Digits as Digits
+from .vision.fashion_mnist import FashionMNIST as FashionMNIST
+from .vision.image_folder import ImageFolder as ImageFolder

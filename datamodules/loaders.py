@@ -1,6 +1,7 @@
 """Loaders that index whole batches and can be resumed: what both kinds share is the sampler and the state."""
 
 from collections.abc import Callable, Iterator
+from multiprocessing import get_all_start_methods
 from typing import Any, Literal
 
 import torch
@@ -8,16 +9,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.interface.batches import Batch
+from datamodules.interface.errors import DataError
 
 __all__ = ["BatchSampler", "TensorLoader", "WorkerLoader"]
+
+START_METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 
 
 class BatchSampler:
     """Splits the indices of a data set into batches, each a tensor of indices.
 
-    The order of an epoch depends on the seed and the epoch alone. Every process gets its own share: in training all
-    get the same number of examples (at most ``world_size - 1`` are left out, others each epoch), in evaluation each
-    example goes to exactly one process. No example is ever repeated.
+    The order of an epoch depends on the seed and the epoch alone. Every process gets its own share: in
+    training all get the same number of examples (at most ``world_size - 1`` are left out, others each epoch),
+    in evaluation each example goes to exactly one process. No example is ever repeated.
 
     Args:
         size: Number of examples.
@@ -72,7 +76,7 @@ class BatchSampler:
             order = torch.randperm(self.size, generator=generator)
         else:
             order = torch.arange(self.size)
-        return order[self.rank :: self.world_size][: self.share].split(self.batch_size)
+        return torch.split(order[self.rank :: self.world_size][: self.share], self.batch_size)
 
 
 class _ResumableLoader:
@@ -80,9 +84,9 @@ class _ResumableLoader:
 
     def __init__(self, batch_sampler: BatchSampler) -> None:
         self.batch_sampler = batch_sampler
-        self._position = 0  # batches delivered in this epoch
-        self._iterated_epoch: int | None = None
-        self._resume: tuple[int, int] | None = None
+        self._epoch: int | None = None  # the epoch that was iterated last
+        self._position = 0  # batches delivered in it
+        self._resumed = False
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
@@ -90,25 +94,26 @@ class _ResumableLoader:
     def _remaining(self) -> tuple[Tensor, ...]:
         """Batches still to come in the epoch that starts, or goes on, now."""
         sampler = self.batch_sampler
-        if self._resume is not None:
-            epoch, position = self._resume
-            self._resume = None
-            if position < len(sampler) and epoch == sampler.epoch:
-                self._position, self._iterated_epoch = position, epoch
-                return sampler.batches()[position:]
-        if self._iterated_epoch == sampler.epoch:  # nobody calls set_epoch
-            sampler.set_epoch(sampler.epoch + 1)
-        self._position, self._iterated_epoch = 0, sampler.epoch
-        return sampler.batches()
+        goes_on = self._resumed and self._epoch == sampler.epoch and self._position < len(self)
+        self._resumed = False
+        if not goes_on:
+            if self._epoch == sampler.epoch:  # nobody calls set_epoch
+                sampler.set_epoch(sampler.epoch + 1)
+            self._epoch, self._position = sampler.epoch, 0
+        return sampler.batches()[self._position :]
 
     def state_dict(self) -> dict[str, int]:
         """Epoch, and batches delivered in it."""
-        return {"epoch": self.batch_sampler.epoch, "position": self._position}
+        epoch = self.batch_sampler.epoch
+        return {"epoch": epoch, "position": self._position if self._epoch == epoch else 0}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where the state was saved."""
-        self._resume = (state["epoch"], state["position"])
-        self.batch_sampler.set_epoch(state["epoch"])
+        """Go on where the state was saved: within its epoch, or with the next if all of it was delivered."""
+        epoch, position = state["epoch"], state["position"]
+        self.batch_sampler.set_epoch(epoch)
+        self._epoch = epoch if position > 0 else None
+        self._position = position
+        self._resumed = True
 
 
 class TensorLoader(_ResumableLoader):
@@ -133,8 +138,12 @@ class TensorLoader(_ResumableLoader):
 class WorkerLoader(_ResumableLoader):
     """Loader of a set read from disk, example by example, by worker processes.
 
+    Its state counts the batches that were delivered, whatever the workers have read ahead. The workers are
+    fresh processes (a fork would copy the locks of this process's threads), so the set must be picklable.
+
     Args:
-        dataset: Map-style data set whose examples are tuples of tensors.
+        dataset: Map-style data set whose examples are tuples of tensors. A DataError in a worker reaches the
+            user as if it had been raised here.
         batch_sampler: What the batches are.
         make_batch: The NamedTuple of a batch, called with the stacked fields.
         num_workers: Worker processes; 0 reads in this process.
@@ -148,24 +157,41 @@ class WorkerLoader(_ResumableLoader):
         num_workers: int = 0,
     ) -> None:
         super().__init__(batch_sampler)
-        self.dataset = dataset
-        self.make_batch = make_batch
         self._indices: list[list[int]] = []
         # The list is read anew at each epoch, so the workers can stay.
         self._loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_sampler=self._indices,
+            _Batches(dataset, make_batch),
+            sampler=self._indices,
+            batch_size=None,
+            collate_fn=_unchanged,
             num_workers=num_workers,
-            collate_fn=self._collate,
             persistent_workers=num_workers > 0,
-            multiprocessing_context="fork" if num_workers > 0 else None,
+            multiprocessing_context=START_METHOD if num_workers > 0 else None,
         )
-
-    def _collate(self, examples: list[tuple[Tensor, ...]]) -> Batch:
-        return self.make_batch(*(torch.stack(field) for field in zip(*examples, strict=True)))
 
     def __iter__(self) -> Iterator[Batch]:
         self._indices[:] = [batch.tolist() for batch in self._remaining()]
         for batch in self._loader:
+            if isinstance(batch, DataError):
+                raise batch
             self._position += 1
             yield batch
+
+
+class _Batches(Dataset[Any]):
+    """Whole batches of a data set, by lists of indices; what a worker process runs."""
+
+    def __init__(self, dataset: Dataset[Any], make_batch: Callable[..., Batch]) -> None:
+        self.dataset = dataset
+        self.make_batch = make_batch
+
+    def __getitem__(self, indices: list[int]) -> Batch | DataError:
+        try:
+            examples = [self.dataset[i] for i in indices]
+        except DataError as error:
+            return error  # raised in a worker, it would arrive with the worker's traceback in its message
+        return self.make_batch(*(torch.stack(field) for field in zip(*examples, strict=True)))
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

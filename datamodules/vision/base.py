@@ -21,7 +21,9 @@ class ImageDataModule(ZooDataModule):
     Args:
         batch_size: Images in a batch on each device, or ``full``.
         seed: Seed of the split and of the training order.
-        image_size: Height and width in pixels that the model sees; other images are resized (bilinear, on the device).
+        image_size: Height and width in pixels that the model sees; other images are resized (bilinear, on the
+            device).
+        flip: Flip each training image left to right with probability 1/2, drawn anew each time it is seen.
 
     Attributes:
         in_channels: Channels of each image.
@@ -32,20 +34,26 @@ class ImageDataModule(ZooDataModule):
     in_channels: int
     num_classes: int
 
-    def __init__(self, *, batch_size: BatchSize = 128, seed: int = 0, image_size: int = 28) -> None:
+    def __init__(
+        self, *, batch_size: BatchSize = 128, seed: int = 0, image_size: int = 28, flip: bool = False
+    ) -> None:
         super().__init__(batch_size=batch_size, seed=seed)
         if not image_size >= 1:
             raise ValueError(f"image_size is {image_size!r}, but must be at least 1")
         self.image_size = image_size
+        self.flip = flip
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Make the pixels float32 in [0, 1] of the wanted size, on the device."""
+        """Make the pixels float32 in [0, 1] of the wanted size, and flip in training, on the device."""
         if not isinstance(batch, ImageBatch):
             return batch  # the model's own example input
         image = to_float(batch.image)
         if image.shape[-1] != self.image_size or image.shape[-2] != self.image_size:
             size = (self.image_size, self.image_size)
             image = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
+        if self.flip and self.trainer is not None and self.trainer.training:
+            flipped = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
+            image = torch.where(flipped, image.flip(-1), image)
         return batch._replace(image=image)
 
     def read_new_data(self, source: Path | None) -> NewData:

@@ -35,5 +35,5 @@ class Digits(ImageDataModule):
         images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8)[:, None]
         labels = torch.from_numpy(digits.target).long()
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))
-        parts = dict(zip(("train", "val", "test"), order.split([1297, 200, 300]), strict=True))
+        parts = dict(zip(("train", "val", "test"), torch.split(order, [1297, 200, 300]), strict=True))
         return {split: ImageBatch(images[part], labels[part]) for split, part in parts.items()}

@@ -1,0 +1,156 @@
+"""Your own images: a folder for each class."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules._registry import register
+from datamodules.base import BatchSize, Loader
+from datamodules.interface.batches import ImageBatch
+from datamodules.interface.errors import DataError
+from datamodules.interface.images import find_images, read_image
+from datamodules.loaders import WorkerLoader
+from datamodules.vision.base import ImageDataModule
+
+__all__ = ["ImageFolder"]
+
+Example = tuple[Path, int]  # an image file and its class index
+
+
+class _ImageFiles(Dataset[tuple[Tensor, Tensor]]):
+    """Image files, read when they are asked for."""
+
+    def __init__(self, examples: list[Example], *, channels: int, size: int) -> None:
+        self.examples = examples
+        self.channels = channels
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        path, label = self.examples[index]
+        return read_image(path, channels=self.channels, size=self.size), torch.tensor(label)
+
+
+@register(task="image classification")
+class ImageFolder(ImageDataModule):
+    """Images of your own, in one folder for each class.
+
+    Either ``root`` holds the folders of the classes (``root/cat/1.png``), or it holds ``train`` and, where
+    you have them, ``val`` and ``test``, each with the folders of the classes (``root/train/cat/1.png``). A
+    split without a folder is held out of the training images with the seed. Images are read from disk as they
+    are needed.
+
+    Args:
+        root: The folder.
+        in_channels: 3 for colour, 1 for grey; images are converted as needed.
+        image_size: Height and width in pixels to which every image is resized.
+        batch_size: Images in a batch on each device, or ``full``.
+        seed: Seed of the split and of the training order.
+        num_workers: Processes that read images ahead; 0 reads in the main process.
+        val_fraction: Share of the training images held out for validation if there is no ``val``, in (0, 1).
+        test_fraction: Share of the training images held out for testing if there is no ``test``, in (0, 1).
+        flip: Flip each training image left to right with probability 1/2, drawn anew each time it is seen.
+
+    Attributes:
+        class_names: The names of the classes' folders, in alphabetical order.
+        files: Image files and class indices of each split, filled by ``setup``.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        in_channels: int = 3,
+        image_size: int = 64,
+        batch_size: BatchSize = 32,
+        seed: int = 0,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        flip: bool = False,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, image_size=image_size, flip=flip)
+        if in_channels not in (1, 3):
+            raise ValueError(f"in_channels is {in_channels!r}, but must be 1 (grey) or 3 (colour)")
+        if not num_workers >= 0:
+            raise ValueError(f"num_workers is {num_workers!r}, but must be at least 0")
+        for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+            if not 0 < fraction < 1:
+                raise ValueError(f"{name} is {fraction!r}, but must be in (0, 1)")
+        if not val_fraction + test_fraction < 1:
+            raise ValueError(
+                f"val_fraction + test_fraction is {val_fraction + test_fraction!r}, but must be less than 1"
+            )
+        self.root = Path(root)
+        self.in_channels = in_channels
+        self.num_workers = num_workers
+        self.fractions = {"val": val_fraction, "test": test_fraction}
+        self.files: dict[str, list[Example]] = {}
+        self.class_names = tuple(_folders(self._train_folder))
+        self.num_classes = len(self.class_names)
+        if not self.class_names:
+            raise DataError(f"{self._train_folder}: holds no folders, but must hold one for each class")
+
+    @property
+    def _train_folder(self) -> Path:
+        split = self.root / "train"
+        return split if split.is_dir() else self.root
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the image files, once.
+
+        Raises:
+            DataError: If a folder is missing or holds no images, or if there are too few images to split.
+        """
+        if self.files:
+            return
+        files: dict[str, list[Example]] = {}
+        train = self._list(self._train_folder)
+        order = [
+            train[i] for i in torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed))
+        ]
+        for split, fraction in self.fractions.items():
+            folder = self.root / split
+            if self._train_folder != self.root and folder.is_dir():
+                files[split] = self._list(folder)
+            else:
+                size = max(1, round(len(train) * fraction))
+                files[split], order = order[:size], order[size:]
+        if not order:
+            raise DataError(
+                f"{self._train_folder}: holds {len(train)} images, too few to hold out val and test"
+            )
+        self.files = {"train": order, **files}
+
+    def _list(self, folder: Path) -> list[Example]:
+        """The images of each class below a folder."""
+        examples: list[Example] = []
+        for name in _folders(folder):
+            if name not in self.class_names:
+                raise DataError(f"{folder / name}: {name} is no class of {self._train_folder}")
+            paths = find_images(folder / name)
+            if not paths:
+                raise DataError(f"{folder / name}: holds no images; add some, or remove the folder")
+            examples += [(path, self.class_names.index(name)) for path in paths]
+        if not examples:
+            raise DataError(f"{folder}: holds no folders, but must hold those of classes")
+        return examples
+
+    def _loader(self, split: str, *, shuffle: bool) -> Loader:
+        files = _ImageFiles(self.files[split], channels=self.in_channels, size=self.image_size)
+        sampler = self.batch_sampler(len(files), shuffle=shuffle)
+        return WorkerLoader(files, sampler, ImageBatch, num_workers=self.num_workers)
+
+
+def _folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, in alphabetical order, without hidden ones."""
+    try:
+        return sorted(
+            path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+        )
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
