@@ -1,8 +1,8 @@
-"""What every datamodule shares: three splits, resumable loaders, values for the model, new data to predict."""
+"""What every datamodule shares: three splits, resumable loaders, values for the model, new data."""
 
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 
@@ -36,9 +36,9 @@ class NewData(NamedTuple):
 class ZooDataModule(L.LightningDataModule):
     """Base of the datamodules: the book's ``DataModule`` (section 3.2.3) on Lightning.
 
-    ``prepare_data`` gets files, ``setup`` reads them into :attr:`splits`; validation data is held out of the training
-    data with a fixed seed, and the test split is only ever tested on. What a model needs to know (``num_classes``,
-    ``in_features``, ...) is an attribute, readable before ``setup``.
+    ``prepare_data`` gets files, ``setup`` reads them into :attr:`splits`; validation data is held out of the
+    training data with a fixed seed, and the test split is only ever tested on. What a model needs to know
+    (``num_classes``, ``in_features``, ...) is an attribute, readable before ``setup``.
 
     Args:
         batch_size: Examples in a batch on each device, or ``full`` for one batch of everything.
@@ -58,6 +58,8 @@ class ZooDataModule(L.LightningDataModule):
         self.batch_size: BatchSize = batch_size
         self.seed = seed
         self.splits: dict[str, Batch] = {}
+        self._train_loader: Loader | None = None
+        self._train_state: dict[str, int] = {}
 
     # To override
 
@@ -82,8 +84,13 @@ class ZooDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled training batches."""
-        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # the same batches in each epoch
-        return self._loader("train", shuffle=not overfit)
+        trainer: Any = self.trainer
+        overfit = trainer is not None and trainer.overfit_batches > 0  # the same batches in each epoch
+        self._train_loader = self._loader("train", shuffle=not overfit)
+        if self._train_state:
+            self._train_loader.load_state_dict(self._train_state)
+            self._train_state = {}
+        return self._train_loader
 
     def val_dataloader(self) -> Loader:
         """Validation batches."""
@@ -112,3 +119,17 @@ class ZooDataModule(L.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
+
+    # Checkpoints
+
+    def state_dict(self) -> dict[str, int]:
+        """How far training has come in its epoch.
+
+        Lightning saves the loaders' states too, but does not restore them when ``configure_optimizers`` asked
+        for ``trainer.estimated_stepping_batches``, as schedules over the whole run do.
+        """
+        return {} if self._train_loader is None else self._train_loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Let the next training loader go on where the checkpoint was saved."""
+        self._train_state = state_dict

@@ -8,6 +8,7 @@ import torch
 
 from datamodules.base import BatchSize, NewData, ZooDataModule
 from datamodules.interface.batches import ImageBatch
+from datamodules.interface.checks import check_at_least
 from datamodules.interface.errors import DataError
 from datamodules.interface.images import decode_image, find_images, read_image, to_float
 from datamodules.loaders import TensorLoader
@@ -38,8 +39,7 @@ class ImageDataModule(ZooDataModule):
         self, *, batch_size: BatchSize = 128, seed: int = 0, image_size: int = 28, flip: bool = False
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed)
-        if not image_size >= 1:
-            raise ValueError(f"image_size is {image_size!r}, but must be at least 1")
+        check_at_least("image_size", image_size, 1)
         self.image_size = image_size
         self.flip = flip
 

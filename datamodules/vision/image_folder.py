@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from datamodules._registry import register
 from datamodules.base import BatchSize, Loader
 from datamodules.interface.batches import ImageBatch
+from datamodules.interface.checks import check_at_least, check_fraction, check_positive
 from datamodules.interface.errors import DataError
 from datamodules.interface.images import find_images, read_image
 from datamodules.loaders import WorkerLoader
@@ -76,15 +77,10 @@ class ImageFolder(ImageDataModule):
         super().__init__(batch_size=batch_size, seed=seed, image_size=image_size, flip=flip)
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels is {in_channels!r}, but must be 1 (grey) or 3 (colour)")
-        if not num_workers >= 0:
-            raise ValueError(f"num_workers is {num_workers!r}, but must be at least 0")
-        for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-            if not 0 < fraction < 1:
-                raise ValueError(f"{name} is {fraction!r}, but must be in (0, 1)")
-        if not val_fraction + test_fraction < 1:
-            raise ValueError(
-                f"val_fraction + test_fraction is {val_fraction + test_fraction!r}, but must be less than 1"
-            )
+        check_at_least("num_workers", num_workers, 0)
+        check_positive("val_fraction", val_fraction)
+        check_positive("test_fraction", test_fraction)
+        check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
         self.root = Path(root)
         self.in_channels = in_channels
         self.num_workers = num_workers
