@@ -1,7 +1,7 @@
 """Constructor arguments as plain values, so that a checkpoint can rebuild its model without unpickling code.
 
-Optimizers and schedulers are callables; they are written as ``{"class_path": ..., "init_args": {...}}``, the form
-of the configuration files. What they would build is found by building it once, on one dummy parameter.
+Optimizers and schedulers are callables; they are written as ``{"class_path": ..., "init_args": {...}}``, the
+form of the configuration files. What they would build is found by building it once, on one dummy parameter.
 """
 
 import functools
@@ -71,7 +71,7 @@ def spec_of_callable(build: Callable[..., Any], built: Any, argument: Any) -> di
     Args:
         build: The callable, for instance ``lambda p: torch.optim.SGD(p, lr=0.1)``.
         built: What it built from ``argument``.
-        argument: Parameters for an optimizer, an optimizer for a scheduler; used to build it anew and compare.
+        argument: Parameters for an optimizer, an optimizer for a scheduler; to build it anew and compare.
     """
     cls = type(built)
     path = _path_of(cls)
@@ -80,7 +80,8 @@ def spec_of_callable(build: Callable[..., Any], built: Any, argument: Any) -> di
     names = [
         name
         for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "last_epoch"
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and name != "last_epoch"
     ][1:]
     if isinstance(build, functools.partial) and not build.args:
         known = build.keywords
@@ -105,13 +106,13 @@ def spec_of_callable(build: Callable[..., Any], built: Any, argument: Any) -> di
 
 
 def callable_from_spec(spec: dict[str, Any]) -> Callable[[Any], Any]:
-    """The callable that a spec stands for: it takes the parameters (or the optimizer) and builds the object."""
+    """The callable that a spec stands for: from the parameters (or the optimizer) it builds the object."""
     if UNSAVED in spec:
 
         def refuse(_: Any) -> Any:
             raise ValueError(
-                f"this checkpoint was made with {spec[UNSAVED]}, which could not be saved as a class path and plain "
-                "arguments: give it again to resume training"
+                f"this checkpoint was made with {spec[UNSAVED]}, which could not be saved as class path and "
+                "plain arguments: give it again to resume training"
             )
 
         return refuse

@@ -16,21 +16,24 @@ __all__ = ["LinearRegression", "SoftmaxRegression", "WeightDecay", "least_square
 
 
 def least_squares(
-    features: Float[Tensor, "batch in_features"], target: Float[Tensor, "batch out_features"], *, l2: float = 0.0
+    features: Float[Tensor, "batch in_features"],
+    target: Float[Tensor, "batch out_features"],
+    *,
+    l2: float = 0.0,
 ) -> tuple[Float[Tensor, "out_features in_features"], Float[Tensor, " out_features"]]:
     """The weights and bias that minimise the squared error, in closed form (section 3.1.1.3).
 
     Args:
         features: Inputs X.
         target: Targets y.
-        l2: Ridge penalty: ``l2 * ||w||^2`` is added to the summed squared error; the bias is free. At least 0.
+        l2: Ridge penalty: ``l2 * ||w||^2`` is added to the summed squared error, not on the bias. At least 0.
 
     Returns:
         Weight and bias in the layout of ``nn.Linear``, in the dtype of the features (computed in float64).
 
     Raises:
-        ValueError: If ``l2`` is 0 and the columns are linearly dependent (together with the constant column), so
-            that infinitely many weights fit equally well.
+        ValueError: If ``l2`` is 0 and the columns are linearly dependent (together with the constant column),
+            so that infinitely many weights fit equally well.
     """
     check_at_least("l2", l2, 0)
     x, y = features.double(), target.double()
@@ -40,8 +43,8 @@ def least_squares(
         rank = int(torch.linalg.matrix_rank(x))
         if rank < x.shape[1]:
             raise ValueError(
-                f"the {x.shape[1]} columns have rank {rank}, so the least-squares solution is not unique: drop columns "
-                "or give l2 a positive value"
+                f"the {x.shape[1]} columns have rank {rank}, so the least-squares solution is not unique: "
+                "drop columns or give l2 a positive value"
             )
     gram = x.T @ x + l2 * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weight = torch.linalg.solve(gram, x.T @ y).T
@@ -54,6 +57,7 @@ def least_squares(
     task="regression",
     config="linear/linear_regression_synthetic.yaml",
     tiny={"in_features": 3, "out_features": 2},
+    full={"in_features": 2},
 )
 class LinearRegression(Regressor):
     """Linear regression ``y = Xw + b`` (sections 3.1 and 3.5).
@@ -70,6 +74,8 @@ class LinearRegression(Regressor):
         lr_scheduler: Learning rate schedule, or None.
         lr_scheduler_config: Lightning's options for the schedule (interval, frequency, monitor).
     """
+
+    net: nn.Linear
 
     def __init__(
         self,
@@ -117,8 +123,8 @@ class LinearRegression(Regressor):
         if self.closed_form:
             if self.trainer.num_training_batches != 1:
                 raise ValueError(
-                    f"data.init_args.batch_size makes {self.trainer.num_training_batches} batches, but must be `full` "
-                    "for closed_form"
+                    f"data.init_args.batch_size makes {self.trainer.num_training_batches} batches, but must "
+                    "be `full` for closed_form"
                 )
             optimizer = self.optimizers()
             weight, bias = least_squares(*batch, l2=self.l2)
@@ -129,7 +135,11 @@ class LinearRegression(Regressor):
 
 
 @register(
-    book=("M04",), task="regression", config="linear/weight_decay_synthetic.yaml", tiny={"in_features": 5}
+    book=("M04",),
+    task="regression",
+    config="linear/weight_decay_synthetic.yaml",
+    tiny={"in_features": 5},
+    full={"in_features": 200},
 )
 class WeightDecay(LinearRegression):
     """Linear regression with weight decay on the weights, not on the bias (section 3.7.4).

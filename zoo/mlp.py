@@ -1,5 +1,6 @@
 """Multilayer perceptrons (chapter 5)."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,13 +28,16 @@ def mlp(
         flatten: Flatten the input first.
 
     Raises:
-        ValueError: If a width is not positive, or the number of drop probabilities is not that of hidden layers.
+        ValueError: If a width is not positive, or the number of drop probabilities is not that of hidden
+            layers.
     """
     hidden = len(sizes) - 2
     if len(dropout) not in (0, hidden):
-        raise ValueError(f"dropout has {len(dropout)} values, but must have {hidden}, one for each hidden layer")
+        raise ValueError(
+            f"dropout has {len(dropout)} values, but must have {hidden}, one for each hidden layer"
+        )
     layers: list[nn.Module] = [nn.Flatten()] if flatten else []
-    for i, (in_size, out_size) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (in_size, out_size) in enumerate(itertools.pairwise(sizes)):
         check_positive("layer width", out_size)
         layers.append(nn.Linear(in_size, out_size))
         if i < hidden:
@@ -61,8 +65,8 @@ class MLP(ImageClassifier):
         image_size: Height and width of the images in pixels (the data's, on the command line).
         num_classes: Number of classes (the data's, on the command line).
         hidden_sizes: Width of each hidden layer (the book's ``num_hiddens``).
-        activation: ``relu``, ``sigmoid``, ``tanh``, ``prelu``, ``leaky_relu``, ``gelu``, ``gelu_tanh``, ``silu`` or
-            ``identity``.
+        activation: ``relu``, ``sigmoid``, ``tanh``, ``prelu``, ``leaky_relu``, ``gelu``, ``gelu_tanh``,
+            ``silu`` or ``identity``.
         init: Initialiser of the weights by name, or ``default`` for torch's own.
         label_smoothing: Probability spread evenly over all classes in the training loss, in [0, 1).
         optimizer: The book's SGD.
@@ -112,7 +116,8 @@ class DropoutMLP(ImageClassifier):
         image_size: Height and width of the images in pixels (the data's, on the command line).
         num_classes: Number of classes (the data's, on the command line).
         hidden_sizes: Width of each hidden layer (the book's ``num_hiddens_1`` and ``num_hiddens_2``).
-        dropout: Drop probability after each hidden layer, in [0, 1) (the book's ``dropout_1`` and ``dropout_2``).
+        dropout: Drop probability after each hidden layer, in [0, 1) (the book's ``dropout_1`` and
+            ``dropout_2``).
         activation: Name of the activation, as in :class:`MLP`.
         init: Initialiser of the weights by name, or ``default`` for torch's own.
         label_smoothing: Probability spread evenly over all classes in the training loss, in [0, 1).

@@ -93,10 +93,10 @@ class LeNet(ImageClassifier):
     Args:
         in_channels: Number of image channels (the data's, on the command line).
         num_classes: Number of classes (the data's, on the command line).
-        image_size: Height and width in pixels (the data's, on the command line), at least 12 with padding 2 and 16
-            with padding 0.
-        padding: Padding of the first convolution in pixels on each side: 2 in the book, 0 in the paper (whose images
-            are padded beforehand).
+        image_size: Height and width in pixels (the data's, on the command line), at least 12 with padding 2
+            and 16 with padding 0.
+        padding: Padding of the first convolution in pixels on each side: 2 in the book, 0 in the paper (whose
+            images are padded beforehand).
         activation: Name of the activation after each hidden layer; ``sigmoid`` in the book.
         pooling: ``avg`` (book) or ``max``.
         init: Initialiser of the weights by name; ``xavier_uniform`` in the book.

@@ -15,7 +15,7 @@ Initialiser = Callable[[Tensor], Tensor]
 
 
 def sparse_uniform_(weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Uniform in (-10, 10), then zero where the magnitude is below 5: the custom initialiser of section 6.3.2."""
+    """Uniform in (-10, 10), then zero where the magnitude is below 5 (section 6.3.2, custom)."""
     with torch.no_grad():
         nn.init.uniform_(weight, -10, 10)
         weight *= weight.abs() >= 5

@@ -1,4 +1,4 @@
-"""Metrics as sums on the device: nothing in a training step waits for the device or runs Python per metric."""
+"""Metrics as sums on the device: nothing in a training step waits for the device."""
 
 from typing import Any
 
@@ -11,7 +11,8 @@ __all__ = ["MetricSums"]
 class MetricSums:
     """Sums of named quantities over the examples of an epoch.
 
-    The first quantity added must be the loss: the count of steps until its sum stops being finite is kept too.
+    The first quantity added must be the loss: the count of steps until its sum stops being finite is kept
+    too.
     Sums are float64 (float32 on MPS, which has no float64), whatever precision the model runs in.
     """
 

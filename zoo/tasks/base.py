@@ -29,17 +29,19 @@ class NonFiniteLossError(RuntimeError):
 class Task(L.LightningModule):
     """Base of the task bases: the book's ``Module`` (section 3.2.2) on Lightning.
 
-    A task says in :meth:`measure` what its loss and metrics are; a model holds the network in ``self.net``. Metrics
-    are named ``train/loss``, ``val/loss``, ``val/acc``, ``test/...`` for every model. During training they are sums
-    on the device, read every ``log_every_n_steps`` steps (as ``train/loss_step``) and at the epoch's end.
+    A task says in :meth:`measure` what its loss and metrics are; a model holds the network in ``self.net``.
+    Metrics are named ``train/loss``, ``val/loss``, ``val/acc``, ``test/...`` for every model. During training
+    they are sums on the device, read every ``log_every_n_steps`` steps (as ``train/loss_step``) and at the
+    epoch's end.
 
     Args:
-        optimizer: Callable that takes parameters (or parameter groups) and returns an optimizer. Its weight decay
-            applies to weights only, never to biases and other vectors.
+        optimizer: Callable that takes parameters (or parameter groups) and returns an optimizer. Its weight
+            decay applies to weights only, never to biases and other vectors.
         lr_scheduler: Callable that takes the optimizer and returns a learning rate schedule; None keeps the
             learning rate constant.
         lr_scheduler_config: Lightning's options for the schedule: ``interval`` (``epoch`` or ``step``),
-            ``frequency``, ``monitor``, ``strict``, ``name``. ReduceLROnPlateau watches ``val/loss`` by default.
+            ``frequency``, ``monitor``, ``strict``, ``name``. ReduceLROnPlateau watches ``val/loss`` by
+            default.
 
     Attributes:
         net: The network, a plain module that knows no trainer; this is what gets exported or compiled.
@@ -82,7 +84,7 @@ class Task(L.LightningModule):
             cls.__init__ = _saving_arguments(cls.__init__)  # type: ignore[method-assign]
 
     def set_saved_argument(self, name: str, value: Any) -> None:
-        """Write this value of a constructor argument into checkpoints (the command line knows its own specs)."""
+        """Write this value of an argument into checkpoints (the command line has specs of its own)."""
         self.hparams[name] = value
 
     # The task
@@ -98,6 +100,21 @@ class Task(L.LightningModule):
     def example_batch(self, batch_size: int) -> Any:
         """A random batch of the form that the task expects, for tests, benchmarks and layer tables."""
         raise NotImplementedError(f"{type(self).__name__} must define example_batch()")
+
+    def random_inputs(self, batch_size: int) -> Tensor:
+        """Inputs like ``example_input_array``, uniform in [0, 1)."""
+        example = self.example_input_array
+        if not isinstance(example, Tensor):
+            raise TypeError(f"example_input_array is {type(example).__name__}, but must be a tensor")
+        return torch.rand(batch_size, *example.shape[1:], device=example.device)
+
+    @torch.no_grad()
+    def output_shape(self, inputs: Tensor) -> torch.Size:
+        """Shape of the output for these inputs; leaves training or evaluation mode as it was."""
+        training = self.training
+        shape: torch.Size = self.eval()(inputs).shape
+        self.train(training)
+        return shape
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output."""
@@ -145,7 +162,8 @@ class Task(L.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the mean since the last log, and stop when the loss was not finite."""
-        every, sums = self.trainer.log_every_n_steps, self._sums["train"]
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it undeclared
+        sums = self._sums["train"]
         before, examples_before = self._logged
         if every == 0 or self.trainer.global_step % every or sums.examples == examples_before:
             return
@@ -191,11 +209,15 @@ class Task(L.LightningModule):
         first_bad = self._sums["train"].first_bad_step()
         if first_bad is not None:
             sums = self._sums["train"]
-            step = self.trainer.global_step - (sums.steps - first_bad) // self.trainer.accumulate_grad_batches + 1
+            step = (
+                self.trainer.global_step
+                - (sums.steps - first_bad) // self.trainer.accumulate_grad_batches
+                + 1
+            )
             raise NonFiniteLossError(
-                f"the training loss was not finite at step {max(step, 1)} (epoch {self.current_epoch}, batch {first_bad}); "
-                "the last good checkpoint is kept. Lower the learning rate, or clip gradients with "
-                "--trainer.gradient_clip_val"
+                f"the training loss was not finite at step {max(step, 1)} (epoch {self.current_epoch}, "
+                f"batch {first_bad}); the last good checkpoint is kept. Lower the learning rate, or "
+                "clip gradients with --trainer.gradient_clip_val"
             )
 
     # Optimizers
@@ -251,7 +273,7 @@ class Task(L.LightningModule):
 
 
 def _saving_arguments(init: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a constructor so that its arguments, defaults included, become Lightning's ``hparams`` as plain values.
+    """Wrap a constructor so that its arguments, defaults included, become ``hparams`` as plain values.
 
     Saved optimizers and schedulers come back as specs, so the constructor takes those too.
     """

@@ -16,8 +16,8 @@ __all__ = ["BinaryClassifier", "Classifier", "ImageClassifier", "MultiLabelClass
 class Classifier(Task):
     """Base of models that choose one of several classes (the book's ``Classifier``, section 4.3).
 
-    Logs ``loss`` (cross-entropy), ``acc`` and, in validation and test, ``acc_top5`` where there are more than five
-    classes. Labels are class indices, or probabilities for each class (as mixup makes them).
+    Logs ``loss`` (cross-entropy), ``acc`` and, in validation and test, ``acc_top5`` where there are more than
+    five classes. Labels are class indices, or probabilities for each class (as mixup makes them).
 
     Args:
         optimizer: As in :class:`~zoo.tasks.base.Task`.
@@ -38,20 +38,25 @@ class Classifier(Task):
         label_smoothing: float = 0.0,
     ) -> None:
         check_fraction("label_smoothing", label_smoothing)
-        super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler, lr_scheduler_config=lr_scheduler_config)
+        super().__init__(
+            optimizer=optimizer, lr_scheduler=lr_scheduler, lr_scheduler_config=lr_scheduler_config
+        )
         self.label_smoothing = label_smoothing
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Mean cross-entropy, in training with smoothed labels."""
+        smoothing = self.label_smoothing if self.training else 0.0
+        return F.cross_entropy(logits, label, label_smoothing=smoothing)
 
     def measure(self, batch: ClassificationBatch | ImageBatch) -> tuple[Tensor, dict[str, Tensor], int]:
         """Mean cross-entropy, the number of right answers, and the number of examples."""
         inputs, label = batch
         logits = self(inputs)
-        smoothing = self.label_smoothing if self.training else 0.0
-        loss = F.cross_entropy(logits, label, label_smoothing=smoothing)
         index = label if label.ndim == 1 else label.argmax(dim=1)
         sums = {"acc": (logits.argmax(dim=1) == index).sum()}
         if not self.training and logits.shape[1] > 5:
             sums["acc_top5"] = (logits.topk(5, dim=1).indices == index[:, None]).sum()
-        return loss, sums, len(label)
+        return self.loss(logits, label), sums, len(label)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Class probabilities (batch, num_classes)."""
@@ -59,10 +64,9 @@ class Classifier(Task):
 
     def example_batch(self, batch_size: int) -> ClassificationBatch | ImageBatch:
         """Random inputs and labels."""
-        inputs = torch.rand(batch_size, *self.example_input_array.shape[1:])
-        with torch.no_grad():
-            num_classes = self.eval()(inputs).shape[1]
-        return ClassificationBatch(inputs, torch.arange(batch_size) % num_classes)
+        inputs = self.random_inputs(batch_size)
+        num_classes = self.output_shape(inputs)[1]
+        return ClassificationBatch(inputs, torch.arange(batch_size, device=inputs.device) % num_classes)
 
 
 class ImageClassifier(Classifier):
@@ -98,8 +102,8 @@ class BinaryClassifier(Task):
 
     def example_batch(self, batch_size: int) -> ClassificationBatch:
         """Random inputs and labels."""
-        inputs = torch.rand(batch_size, *self.example_input_array.shape[1:])
-        return ClassificationBatch(inputs, torch.arange(batch_size) % 2)
+        inputs = self.random_inputs(batch_size)
+        return ClassificationBatch(inputs, torch.arange(batch_size, device=inputs.device) % 2)
 
 
 class MultiLabelClassifier(Task):
@@ -128,7 +132,6 @@ class MultiLabelClassifier(Task):
 
     def example_batch(self, batch_size: int) -> MultiLabelBatch:
         """Random inputs and tags."""
-        inputs = torch.rand(batch_size, *self.example_input_array.shape[1:])
-        with torch.no_grad():
-            shape = self.eval()(inputs).shape
-        return MultiLabelBatch(inputs, (torch.rand(shape) > 0.5).float())
+        inputs = self.random_inputs(batch_size)
+        tags = torch.rand(self.output_shape(inputs), device=inputs.device) > 0.5
+        return MultiLabelBatch(inputs, tags.float())

@@ -20,7 +20,9 @@ __all__ = [
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def mean_squared_error(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+def mean_squared_error(
+    prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]
+) -> Float[Tensor, ""]:
     """Mean of (prediction - target)^2, torch's form and that of the book's concise models."""
     return F.mse_loss(prediction, target)
 

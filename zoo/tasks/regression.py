@@ -21,7 +21,8 @@ class Regressor(Task):
         lr_scheduler: As in Task.
         lr_scheduler_config: As in Task.
         loss: ``mse``, ``half_mse`` (the book's models from scratch), ``mae``, ``huber`` or ``smooth_l1``.
-        huber_delta: Error at which ``huber`` and ``smooth_l1`` become linear, in units of the target, positive.
+        huber_delta: Error at which ``huber`` and ``smooth_l1`` become linear, in units of the target,
+            positive.
     """
 
     def __init__(
@@ -35,8 +36,14 @@ class Regressor(Task):
     ) -> None:
         check_choice("loss", loss, losses.REGRESSION_LOSSES)
         check_positive("huber_delta", huber_delta)
-        super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler, lr_scheduler_config=lr_scheduler_config)
-        self.loss = losses.regression_loss(loss, huber_delta)
+        super().__init__(
+            optimizer=optimizer, lr_scheduler=lr_scheduler, lr_scheduler_config=lr_scheduler_config
+        )
+        self._named_loss = losses.regression_loss(loss, huber_delta)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Mean loss of predictions (batch, out_features)."""
+        return self._named_loss(prediction, target)
 
     def measure(self, batch: RegressionBatch) -> tuple[Tensor, dict[str, Tensor], int]:
         """Mean loss, sums of squared and absolute errors (over outputs: mean), and the number of examples."""
@@ -44,7 +51,8 @@ class Regressor(Task):
         prediction = self(features)
         if prediction.shape != target.shape:
             raise ValueError(
-                f"the model predicts {tuple(prediction.shape)}, but the data's targets are {tuple(target.shape)}"
+                f"the model predicts {tuple(prediction.shape)}, "
+                f"but the data's targets are {tuple(target.shape)}"
             )
         error = (prediction - target).detach()
         examples = len(target)
@@ -53,7 +61,5 @@ class Regressor(Task):
 
     def example_batch(self, batch_size: int) -> RegressionBatch:
         """Random features and targets."""
-        features = torch.rand(batch_size, *self.example_input_array.shape[1:])
-        with torch.no_grad():
-            shape = self.eval()(features).shape
-        return RegressionBatch(features, torch.randn(shape))
+        features = self.random_inputs(batch_size)
+        return RegressionBatch(features, torch.randn(self.output_shape(features), device=features.device))
