@@ -38,7 +38,7 @@ def mlp(
         )
     layers: list[nn.Module] = [nn.Flatten()] if flatten else []
     for i, (in_size, out_size) in enumerate(itertools.pairwise(sizes)):
-        check_positive("layer width", out_size)
+        check_positive("hidden_sizes" if i < hidden else "output width", out_size)
         layers.append(nn.Linear(in_size, out_size))
         if i < hidden:
             layers.append(activation_named(activation))

@@ -28,6 +28,7 @@ class Entry:
         book: IDs in the book's inventory (``M18``, ``D04``); empty for what the book does not have.
         config: A file under ``configs/`` that runs as is, or None.
         tiny: Constructor arguments that make a small one for the contract tests.
+        full: Constructor arguments without a default that make the book's own size, for the listing.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Entry:
     book: tuple[str, ...]
     config: str | None
     tiny: dict[str, Any] = field(default_factory=dict)
+    full: dict[str, Any] = field(default_factory=dict)
 
 
 class Registry:
@@ -56,6 +58,7 @@ class Registry:
         book: tuple[str, ...] = (),
         config: str | None = None,
         tiny: dict[str, Any] | None = None,
+        full: dict[str, Any] | None = None,
     ) -> Callable[[type[T]], type[T]]:
         """Class decorator that adds the class under its own name.
 
@@ -68,7 +71,13 @@ class Registry:
             if name in self._entries:
                 raise ValueError(f"{self.package}.{name} is registered twice: {self._entries[name].cls} and {cls}")
             self._entries[name] = Entry(
-                name=name, cls=cls, task=task, book=book, config=config, tiny=dict(tiny or {})
+                name=name,
+                cls=cls,
+                task=task,
+                book=book,
+                config=config,
+                tiny=dict(tiny or {}),
+                full=dict(full or {}),
             )
             return cls
 

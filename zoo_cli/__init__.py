@@ -1,0 +1,1 @@
+"""The command line behind ``cli.py`` and ``d2l-zoo``."""

@@ -1,0 +1,43 @@
+"""The commands, and the help that lists them without importing anything heavy."""
+
+__all__ = ["COMMANDS", "RUN_COMMANDS", "top_help"]
+
+RUN_COMMANDS = {
+    "fit": "train a model, validating as it goes",
+    "validate": "measure a checkpoint on the validation split",
+    "test": "measure a checkpoint on the test split",
+    "predict": "predict new data (--input) or the test split",
+}
+
+COMMANDS = {
+    **RUN_COMMANDS,
+    "kfold": "cross-validate on the folds of a table and predict with the ensemble",
+    "results": "make the results table from the summary.json files of runs",
+    "models": "list the models; `models NAME` shows the layers of one",
+    "data": "list the datasets",
+}
+
+
+def top_help() -> str:
+    """The text of ``cli.py --help``."""
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return f"""usage: python cli.py COMMAND [options]
+
+The models and datasets of Dive into Deep Learning on Lightning.
+
+commands:
+{lines}
+
+`python cli.py models` lists the models and `python cli.py data` the datasets, with a configuration for each.
+`python cli.py COMMAND --help` explains a command; `fit --model.help LeNet` explains a model's arguments.
+
+first steps:
+  python cli.py fit --config configs/quickstart.yaml
+  python cli.py test --config configs/quickstart.yaml --ckpt_path best
+  python cli.py predict --config configs/quickstart.yaml --ckpt_path best --input image.png
+  python cli.py fit --model LeNet --data FashionMNIST --trainer.max_epochs 10
+
+A flag wins over a file, a later --config over an earlier one: add configs/trainer/*.yaml for hardware and
+configs/logger/*.yaml for loggers. ZOO_DATA_DIR names the folder of datasets (default: data). Errors are one line;
+ZOO_DEBUG=1 shows the traceback."""

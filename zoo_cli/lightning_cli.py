@@ -1,0 +1,218 @@
+"""LightningCLI with the zoo's rules: links that never lie, checkpoints that never mix, one run directory."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from zoo._hparams import is_spec
+from zoo.tasks.base import Task
+from zoo_cli import checkpoints, predict, run_directory, run_trainer
+from zoo_cli.commands import RUN_COMMANDS
+from zoo_cli.links import LINKED_VALUES, MISSING, linked_value
+from zoo_cli.names import class_of
+from zoo_cli.sources import Setting, Sources
+
+__all__ = ["ZooCLI"]
+
+
+class ZooCLI(LightningCLI):
+    """One run of ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Args:
+        command: Which of them.
+        sources: The settings, checked for classes and arguments that do not exist.
+        failure: Filled with the part (``data`` or ``model``) that could not be made, and its error.
+        stage: Filled with the command when it starts to run: what fails then is no matter of usage.
+
+    Attributes:
+        run_directory: Where this run writes; None for a trial run (``fast_dev_run``).
+    """
+
+    def __init__(
+        self, command: str, sources: Sources, failure: list[tuple[str, Exception]], stage: list[str]
+    ) -> None:
+        self.command = command
+        self.sources = sources
+        self.failure = failure
+        self.stage = stage
+        self.run_directory: Path | None = None
+        self._checkpoint: dict[str, Any] | None = None
+        self._checkpoint_path: Path | None = None
+        self._restored: dict[str, Any] = {}
+        self._explicit = Namespace()
+        quiet = {"exit_on_error": False}
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={**quiet, command: {**quiet, "description": f"{RUN_COMMANDS[command]}."}},  # type: ignore[arg-type]
+            args=[command, *sources.args],
+        )
+
+    # Parsing
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Only the one that was asked for: describing each takes a tenth of a second."""
+        return {self.command: LightningCLI.subcommands()[self.command] | {"weights_only"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the links from data to model, and ``--compile``."""
+        for name in LINKED_VALUES:
+            parser.link_arguments(
+                "data", f"model.init_args.{name}", compute_fn=self._link(name), apply_on="instantiate"
+            )
+        parser.add_argument(
+            "--compile", type=bool, default=False, help="Compile the network with torch.compile, in place."
+        )
+        if self.command == "predict":
+            predict.add_arguments(parser)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, with a checkpoint's settings between the class defaults and what the user gave."""
+        if any(arg.startswith("--print_config") or arg.split("=")[0].endswith("help") for arg in args):
+            parser.parse_args(args)  # prints and exits
+        self._explicit = parser.parse_args(args, defaults=False)[self.command]
+        given = self._explicit.get("ckpt_path")
+        if given is None and self.command != "fit":
+            given = "best"
+        if given is not None:
+            args = self._restore(str(given), args)
+        self.config = parser.parse_args(args)
+
+    def _restore(self, given: str, args: list[str]) -> list[str]:
+        """Read the checkpoint and put its settings before the user's."""
+        path = run_directory.find_checkpoint(given, self._root(), self._name())
+        self._checkpoint_path = path
+        self._checkpoint = checkpoints.read_checkpoint(path)
+        saved = checkpoints.model_settings(self._checkpoint, path)
+        user = self._explicit.get("model") or Namespace()
+        model_class = class_of("model", Setting("model", saved["class_path"], f"--ckpt_path {path}"))
+        checkpoints.refuse_other_network(saved, user, model_class, path, self.sources.where)
+        self._restored = checkpoints.settings_to_restore(saved, user, self.command, path)
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
+            yaml.safe_dump({"model": json.loads(json.dumps(self._restored))}, file)
+        self._restored_file = Path(file.name)
+        return [args[0], "--config", file.name, *args[1:], f"--ckpt_path={path}"]
+
+    def _parse_ckpt_path(self) -> None:
+        """Done in :meth:`parse_arguments`: Lightning's own way lets a checkpoint override explicit flags."""
+        if self._checkpoint_path is not None:
+            self._restored_file.unlink()
+
+    def _link(self, name: str) -> Any:
+        def from_data(data: Any) -> Any:
+            user = (self._explicit.get("model") or Namespace()).get("init_args") or {}
+            restored = self._restored.get("init_args", {})
+            setting = Setting("model", self.config[self.command].model.class_path, "model")
+            return linked_value(
+                name,
+                data=data,
+                model_class=class_of("model", setting),
+                explicit=user.get(name, restored.get(name, MISSING)),
+                where=self.sources.where,
+                saved=name in restored and name not in user,
+            )
+
+        from_data.__name__ = f"{name}_of"  # shown by --help
+        return from_data
+
+    def _root(self) -> Path:
+        trainer = self._explicit.get("trainer") or Namespace()
+        return Path(trainer.get("default_root_dir") or "runs")
+
+    def _name(self) -> str:
+        model = self._explicit.get("model") or Namespace()
+        return run_directory.run_name(self.sources, model.get("class_path") or "model")
+
+    # Making model, data and trainer
+
+    def before_instantiate_classes(self) -> None:
+        """Make the run directory, and record which part fails, with its own error."""
+        for key, base in (("data", LightningDataModule), ("model", LightningModule)):
+            self.parser.add_instantiator(self._instantiator(key), base, subclasses=True)
+        trainer = self.config[self.command].trainer
+        if not trainer.fast_dev_run:
+            run_trainer.place_loggers(trainer, self._choose_run_directory)
+
+    def _choose_run_directory(self) -> Path:
+        if self.run_directory is None:
+            resumed = run_directory.run_of_checkpoint(self._checkpoint_path) if self._checkpoint_path else None
+            if resumed is None or (self.command == "fit" and resumed.parent != (self._root() / self._name()).resolve()):
+                resumed = run_directory.new_version(self._root(), self._name())
+            self.run_directory = resumed
+        return self.run_directory
+
+    def _instantiator(self, key: str) -> Any:
+        def make(cls: Any, *args: Any, applied_instantiation_links: Any = None, **kwargs: Any) -> Any:
+            try:
+                instance = cls(*args, **kwargs)
+                if key == "data" and self._checkpoint is not None and cls.__qualname__ in self._checkpoint:
+                    instance.load_state_dict(self._checkpoint[cls.__qualname__])
+            except Exception as error:
+                self.failure.append((key, error))
+                raise
+            return instance
+
+        return make
+
+    def instantiate_classes(self) -> None:
+        """Make data, model and trainer; tell the model how its optimizer was written."""
+        super().instantiate_classes()
+        settings = self.config[self.command].model.init_args
+        if isinstance(self.model, Task):
+            for name in LINKED_VALUES:
+                if name in self.model.hparams:
+                    settings[name] = self.model.hparams[name]
+            for name, value in settings.as_dict().items():
+                if is_spec(value):
+                    self.model.set_saved_argument(name, json.loads(json.dumps(value)))
+        if self.config[self.command].compile:
+            self.model.net.compile()  # in place: the state_dict keeps its keys
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer, with the zoo's own loggers and callbacks."""
+        config = self.config_init[self.command].trainer.as_dict()
+        if self.run_directory is not None and not config["barebones"]:
+            config = run_trainer.complete(
+                config,
+                command=self.command,
+                model=self.model,
+                directory=self.run_directory,
+                name=self._name(),
+                sources=self.sources,
+            )
+        return Trainer(**config)
+
+    # Running
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.stage.append(subcommand)
+        super()._run_subcommand(subcommand)
+
+    def before_fit(self) -> None:
+        """Save the configuration, linked values included."""
+        if self.run_directory is None or not self.trainer.is_global_zero:
+            return
+        settings = self.config[self.command].clone()
+        for key in ("config", "ckpt_path"):
+            settings.pop(key, None)
+        text = self._parser(self.command).dump(settings, skip_link_targets=False, skip_none=False)
+        target = self.run_directory / "config.yaml"
+        partial = target.with_suffix(".tmp")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+
+    def predict(self, model: LightningModule, datamodule: Any, **arguments: Any) -> None:
+        """Predict new data, or the test split."""
+        predict.run(self.trainer, model, datamodule, self.config[self.command], arguments)

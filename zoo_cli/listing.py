@@ -1,0 +1,149 @@
+"""``models`` and ``data``: the registries as tables or JSON, and the layers of one model."""
+
+import json
+from typing import Any
+
+import torch
+from torch import nn
+
+from datamodules.interface.registry import Entry, Registry
+from zoo_cli.errors import CommandError
+
+__all__ = ["layer_table", "list_data_command", "list_models_command"]
+
+
+def list_models_command(args: list[str]) -> int:
+    """``models [NAME] [--json]``."""
+    import zoo
+
+    zoo.list_models()
+    names, as_json = _parse(args, "models")
+    if not names:
+        _print_entries(zoo.MODELS, as_json, counted=True)
+        return 0
+    try:
+        entry = zoo.MODELS[names[0].removeprefix("zoo.")]
+    except KeyError as error:
+        raise CommandError(str(error.args[0])) from error
+    if as_json:
+        print(json.dumps(_as_dict(entry, "zoo", counted=True)))
+        return 0
+    print(layer_table(full_size(entry, device="cpu")))
+    return 0
+
+
+def list_data_command(args: list[str]) -> int:
+    """``data [--json]``."""
+    import datamodules
+
+    datamodules.list_datamodules()
+    names, as_json = _parse(args, "data")
+    if names:
+        raise CommandError(f"data takes no argument {names[0]!r}")
+    _print_entries(datamodules.DATAMODULES, as_json, counted=False)
+    return 0
+
+
+def _parse(args: list[str], command: str) -> tuple[list[str], bool]:
+    if any(arg in ("-h", "--help") for arg in args):
+        name = " [NAME]" if command == "models" else ""
+        print(f"usage: python cli.py {command}{name} [--json]")
+        raise SystemExit(0)
+    names = [arg for arg in args if not arg.startswith("-")]
+    if unknown := [arg for arg in args if arg.startswith("-") and arg != "--json"]:
+        raise CommandError(f"{command} has no option {unknown[0]}; it has --json")
+    return names, "--json" in args
+
+
+def full_size(entry: Entry, device: str) -> Any:
+    """The model at the book's own size."""
+    with torch.device(device):
+        return entry.cls(**entry.full)
+
+
+def _count(entry: Entry) -> int:
+    model = full_size(entry, device="meta")
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _as_dict(entry: Entry, package: str, *, counted: bool) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "class_path": f"{package}.{entry.name}",
+        "task": entry.task,
+        "book": list(entry.book),
+        "params": _count(entry) if counted else None,
+        "config": f"configs/{entry.config}" if entry.config else None,
+    }
+
+
+def _print_entries(registry: Registry, as_json: bool, *, counted: bool) -> None:
+    rows = [_as_dict(entry, registry.package, counted=counted) for entry in sorted(registry, key=lambda e: e.name)]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    header = ["name", "task", "book", *(["parameters", "weights"] if counted else []), "config"]
+    table = [
+        [
+            row["name"],
+            row["task"],
+            " ".join(row["book"]) or "-",
+            *([f"{row['params']:,}", "-"] if counted else []),
+            row["config"] or "-",
+        ]
+        for row in rows
+    ]
+    print(format_table(header, table, right={"parameters"}))
+
+
+def format_table(header: list[str], rows: list[list[str]], right: set[str]) -> str:
+    """Plain columns, two blanks apart.
+
+    Args:
+        header: Name of each column.
+        rows: Cells.
+        right: Columns of numbers.
+    """
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for row in [header, *rows]:
+        cells = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(header, row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def layer_table(model: Any) -> str:
+    """Output shape, parameters and FLOPs of each layer for one example (the book's ``layer_summary``, 7.6.1).
+
+    FLOPs count a multiplication and an addition as two, in matrix products and convolutions.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    leaves = {name: module for name, module in model.net.named_modules() if not list(module.children())}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def recorder(name: str) -> Any:
+        def record(module: nn.Module, inputs: Any, output: Any) -> None:
+            shapes[name] = tuple(output.shape)
+
+        return record
+
+    handles = [module.register_forward_hook(recorder(name)) for name, module in leaves.items()]
+    counter = FlopCounterMode(display=False)
+    model.eval()
+    with torch.no_grad(), counter:
+        model.net(model.example_input_array[:1])
+    for handle in handles:
+        handle.remove()
+    flops = {key.partition(".")[2]: sum(ops.values()) for key, ops in counter.get_flop_counts().items()}
+    rows = []
+    for name, module in leaves.items():
+        parameters = sum(p.numel() for p in module.parameters())
+        shape = " x ".join(map(str, shapes[name][1:])) if name in shapes else "-"
+        rows.append([name or "net", type(module).__name__, shape, f"{parameters:,}", f"{flops.get(name, 0):,}"])
+    total = sum(p.numel() for p in model.net.parameters())
+    rows.append(["total", type(model.net).__name__, "", f"{total:,}", f"{counter.get_total_flops():,}"])
+    return format_table(["layer", "type", "output", "parameters", "FLOPs"], rows, right={"parameters", "FLOPs"})

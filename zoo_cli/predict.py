@@ -1,0 +1,100 @@
+"""``predict``: new data in, a table out."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+
+from zoo.tasks import BinaryClassifier, Classifier, MultiLabelClassifier
+from zoo_cli.errors import FAILED, CommandError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: LightningArgumentParser) -> None:
+    """Add ``--input`` and ``--output``."""
+    parser.add_argument(
+        "--input",
+        type=str | None,
+        default=None,
+        help="New data: an image file or a folder of them, or a CSV file; - reads standard input. "
+        "Without it, the test split is predicted.",
+    )
+    parser.add_argument(
+        "--output", type=str, default="-", help="CSV file for the predictions; - writes to standard output."
+    )
+
+
+def run(trainer: Trainer, model: LightningModule, datamodule: Any, settings: Any, arguments: dict[str, Any]) -> None:
+    """Predict and write the table.
+
+    Args:
+        trainer: The trainer.
+        model: The model.
+        datamodule: The datamodule, which reads the input.
+        settings: With ``input`` and ``output``.
+        arguments: Further arguments of ``Trainer.predict``, the checkpoint among them.
+
+    Raises:
+        CommandError: If the output cannot be written.
+    """
+    arguments["return_predictions"] = True
+    if settings.input is None:
+        batches = trainer.predict(model, datamodule=datamodule, **arguments)
+        names = None
+    else:
+        source = None if settings.input == "-" else Path(settings.input)
+        new_data = datamodule.read_new_data(source)
+        # Only the input's loader: the datamodule's own splits are not touched.
+        datamodule.predict_dataloader = lambda: new_data.loader
+        datamodule.prepare_data = datamodule.setup = lambda stage=None: None
+        batches = trainer.predict(model, datamodule=datamodule, **arguments)
+        names = new_data.names
+    if not trainer.is_global_zero:
+        return
+    predictions = torch.cat([torch.as_tensor(batch) for batch in batches or []]).float().cpu()
+    write_table(settings.output, names, predictions, model, getattr(datamodule, "class_names", ()))
+
+
+def write_table(
+    output: str, names: list[str] | None, predictions: torch.Tensor, model: LightningModule, class_names: tuple[str, ...]
+) -> None:
+    """Write one row for each example.
+
+    Raises:
+        CommandError: If the file cannot be written.
+    """
+    rows = names if names is not None else [str(i) for i in range(len(predictions))]
+    header, cells = columns_of(predictions, model, class_names)
+    table = [["input", *header], *([name, *row] for name, row in zip(rows, cells, strict=True))]
+    if output == "-":
+        csv.writer(sys.stdout, lineterminator="\n").writerows(table)
+        return
+    target = Path(output)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(table)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CommandError(f"--output {output}: cannot be written ({error.strerror})", FAILED) from error
+
+
+def columns_of(
+    predictions: torch.Tensor, model: LightningModule, class_names: tuple[str, ...]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and cells: class and probability, probability of yes, or the predicted numbers."""
+    if isinstance(model, Classifier):
+        probability, index = predictions.max(dim=1)
+        names = class_names or tuple(str(i) for i in range(predictions.shape[1]))
+        cells = [[names[i], f"{p:.4f}"] for i, p in zip(index.tolist(), probability.tolist(), strict=True)]
+        return ["label", "probability"], cells
+    flat = predictions.reshape(len(predictions), -1)
+    stem = "probability" if isinstance(model, BinaryClassifier | MultiLabelClassifier) else "prediction"
+    header = [stem] if flat.shape[1] == 1 else [f"{stem}_{i}" for i in range(flat.shape[1])]
+    return header, [[f"{value:.6g}" for value in row] for row in flat.tolist()]

@@ -1,0 +1,95 @@
+"""The zoo's own loggers and callbacks, added to what the user asked for."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+
+import callbacks as zoo_callbacks
+from zoo_cli.sources import Sources, shipped_configs
+
+__all__ = ["complete", "place_loggers"]
+
+
+def place_loggers(trainer: Namespace, directory: Callable[[], Path]) -> None:
+    """Let loggers that name no folder of their own write into the run directory.
+
+    Args:
+        trainer: Trainer settings, changed in place.
+        directory: Function that makes the run directory and returns it.
+    """
+    path = directory()
+    loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+    for logger in loggers:
+        if isinstance(logger, Namespace) and logger.init_args.get("save_dir") in ("", ".", None):
+            logger.init_args["save_dir"] = str(path)
+
+
+def complete(
+    config: dict[str, Any], *, command: str, model: LightningModule, directory: Path, name: str, sources: Sources
+) -> dict[str, Any]:
+    """The trainer's arguments with metrics.csv, checkpoints, pictures, record and progress.
+
+    Args:
+        config: The user's trainer arguments.
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        model: The model, which knows what its best checkpoint is.
+        directory: The run directory.
+        name: Name of the run.
+        sources: The settings as the user gave them.
+    """
+    config = {**config, "default_root_dir": str(directory), "logger": _loggers(config["logger"], command, directory)}
+    given = config["callbacks"] or []
+    own = list(given) if isinstance(given, list) else [given]
+    if command == "fit" and config["enable_checkpointing"] is not False:
+        if not any(isinstance(c, Checkpoint) for c in own):
+            own.append(
+                ModelCheckpoint(
+                    dirpath=directory / "checkpoints",
+                    filename="best",
+                    monitor=getattr(model, "monitor", "val/loss"),
+                    mode=getattr(model, "monitor_mode", "min"),
+                    save_last=True,
+                    enable_version_counter=False,
+                    save_on_train_epoch_end=True,
+                )
+            )
+    shown = shlex.join(["python", "cli.py", command, *sources.args])
+    if command == "fit":
+        own += [zoo_callbacks.Curves(), zoo_callbacks.Predictions()]
+    if command == "test":
+        own.append(zoo_callbacks.Predictions())
+    if command != "predict":
+        own.append(zoo_callbacks.RunRecord(name=name, config=_shown(sources), command=shown))
+    if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own):
+        own.append(zoo_callbacks.progress_bar())
+    if config["enable_model_summary"] is None:
+        config["enable_model_summary"] = False  # `models NAME` shows the layers
+    config["callbacks"] = own
+    return config
+
+
+def _shown(sources: Sources) -> str | None:
+    """The first configuration file, for a shipped one by its name below ``configs/``."""
+    if not sources.configs:
+        return None
+    path = sources.configs[0].resolve()
+    if path.is_relative_to(shipped_configs().resolve()):
+        return f"configs/{path.relative_to(shipped_configs().resolve())}"
+    return str(sources.configs[0])
+
+
+def _loggers(given: Any, command: str, directory: Path) -> Any:
+    if command != "fit" or given is False:
+        return False
+    metrics = zoo_callbacks.MetricsCSV(directory)
+    if given in (None, True):
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return [metrics, TensorBoardLogger(str(directory), name="", version="")]
+    others = given if isinstance(given, list) else [given]
+    return [metrics, *(logger for logger in others if not isinstance(logger, zoo_callbacks.MetricsCSV))]

@@ -1,0 +1,150 @@
+"""Where each setting of a command line comes from, so that an error can name the flag, or the file and line."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from zoo_cli.errors import CommandError
+
+__all__ = ["Setting", "Sources", "find_config", "shipped_configs"]
+
+
+def shipped_configs() -> Path:
+    """The folder of configuration files that come with the zoo."""
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def find_config(name: str) -> Path:
+    """The file that ``--config`` names: an own file first, else one of the shipped ones.
+
+    Args:
+        name: Path of a file; or a path below ``configs/``, with or without that prefix and the ending ``.yaml``.
+
+    Raises:
+        CommandError: If there is no such file.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    relative = name.removeprefix("configs/")
+    for candidate in (relative, f"{relative}.yaml"):
+        if (shipped_configs() / candidate).is_file():
+            return shipped_configs() / candidate
+    names = [str(p.relative_to(shipped_configs())) for p in sorted(shipped_configs().rglob("*.yaml"))]
+    from datamodules.interface.registry import near_names
+
+    raise CommandError(f"--config {name}: there is no such file, here or among the shipped ones{near_names(relative, names)}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as the user gave it.
+
+    Attributes:
+        key: Dotted key, such as ``model.init_args.num_classes``.
+        value: Its text; None for a mapping or a list.
+        where: ``--flag`` or ``file:line``.
+    """
+
+    key: str
+    value: str | None
+    where: str
+
+
+class Sources:
+    """All settings of a command, in the order in which later ones win.
+
+    Args:
+        args: Arguments after the subcommand; ``--config`` names are replaced by the paths found.
+
+    Attributes:
+        args: The arguments with paths in place of names.
+        configs: The configuration files in order.
+        settings: All settings in order.
+
+    Raises:
+        CommandError: If a configuration file is missing or not valid YAML.
+    """
+
+    def __init__(self, args: list[str]) -> None:
+        self.args: list[str] = []
+        self.configs: list[Path] = []
+        self.settings: list[Setting] = []
+        remaining = iter(args)
+        for arg in remaining:
+            flag, equals, value = arg.partition("=")
+            if not flag.startswith("--") and flag != "-c":
+                self.args.append(arg)
+                continue
+            given: str | None = value if equals else None
+            if not equals and flag not in ("--help", "--print_config"):
+                given = next(remaining, None)
+            if flag in ("--config", "-c"):
+                if given is None:
+                    raise CommandError("--config needs the name of a file")
+                path = find_config(given)
+                self.configs.append(path)
+                self.args += ["--config", str(path)]
+                self.settings += read_settings(path)
+                continue
+            self.args += [arg] if equals or given is None else [arg, given]
+            self.settings.append(Setting(flag.removeprefix("--").rstrip("+"), given, flag))
+
+    def last(self, key: str) -> Setting | None:
+        """The setting that wins for a key, if it is given at all."""
+        return next((s for s in reversed(self.settings) if s.key == key), None)
+
+    def where(self, key: str) -> str:
+        """Flag, or file and line, of a key; of the nearest key above it that is given; or the key itself."""
+        while key:
+            for setting in reversed(self.settings):
+                if _canonical(setting.key) == _canonical(key):
+                    return setting.where
+            key = key.rpartition(".")[0]
+        return "the command line"
+
+
+def _canonical(key: str) -> str:
+    """``model.num_classes`` and ``model.init_args.num_classes`` are the same setting."""
+    return key.replace(".init_args.", ".")
+
+
+def read_settings(path: Path) -> list[Setting]:
+    """All keys of a YAML file with their lines.
+
+    Raises:
+        CommandError: If the file cannot be read, or is not YAML with a mapping at its top.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise CommandError(f"{path}:{line}: is not valid YAML ({error.problem})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: cannot be read as a configuration file ({error})") from error
+    if node is None:
+        raise CommandError(f"{path}: the file is empty, but must hold settings")
+    if not isinstance(node, yaml.MappingNode):
+        raise CommandError(f"{path}:1: must hold `key: value` settings")
+    return list(_walk(node, "", path))
+
+
+def _walk(node: yaml.MappingNode, prefix: str, path: Path) -> Iterator[Setting]:
+    seen: dict[str, int] = {}
+    for key_node, value_node in node.value:
+        key, line = f"{prefix}{key_node.value}", key_node.start_mark.line + 1
+        if key in seen:
+            raise CommandError(f"{path}:{line}: {key} is given twice, first on line {seen[key]}; remove one")
+        seen[key] = line
+        value = value_node.value if isinstance(value_node, yaml.ScalarNode) else None
+        yield Setting(key, value, f"{path}:{line}")
+        if isinstance(value_node, yaml.MappingNode):
+            yield from _walk(value_node, f"{key}.", path)
+
+
+def print_error(message: str) -> None:
+    """Write one line to standard error."""
+    print(f"error: {message}", file=sys.stderr)
