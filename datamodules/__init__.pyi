@@ -1,8 +1,14 @@
-# The public names of the datamodules and where they live: `datamodules/__init__.py` imports each on first use.
+# Public names of the datamodules and where they live: `datamodules/__init__.py` imports each on first use.
 # A new datamodule is listed here and nowhere else.
 from ._registry import DATAMODULES as DATAMODULES
 from .api import list_datamodules as list_datamodules
 from .interface.errors import DataError as DataError
+from .tabular.csv_table import CSVTable as CSVTable
+from .tabular.house_prices import HousePrices as HousePrices
+from .tabular.house_prices import HouseTiny as HouseTiny
+from .tabular.synthetic import EdgeImage as EdgeImage
+from .tabular.synthetic import HighDimensionalRegression as HighDimensionalRegression
+from .tabular.synthetic import SyntheticRegression as SyntheticRegression
 from .vision.digits import Digits as Digits
 from .vision.fashion_mnist import FashionMNIST as FashionMNIST
 from .vision.image_folder import ImageFolder as ImageFolder
