@@ -1,4 +1,4 @@
-"""The front door: ``python cli.py fit --config configs/quickstart.yaml``; ``python cli.py --help`` lists the rest."""
+"""The front door: ``python cli.py fit --config configs/quickstart.yaml``, ``python cli.py --help``."""
 
 import sys
 

@@ -27,14 +27,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not zipfile.is_zipfile(path):
             raise CommandError(f"--ckpt_path {path}: is not a checkpoint", FAILED) from error
         raise CommandError(
-            f"--ckpt_path {path}: holds pickled objects, which could run code, and is refused; save it anew with plain "
-            "tensors and values",
+            f"--ckpt_path {path}: holds pickled objects, which could run code, and is refused; "
+            "save it anew with plain tensors and values",
             FAILED,
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise CommandError(f"--ckpt_path {path}: is not a checkpoint, or is cut short", FAILED) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise CommandError(f"--ckpt_path {path}: is not a checkpoint of a training run (it has no state_dict)", FAILED)
+        raise CommandError(
+            f"--ckpt_path {path}: is not a checkpoint of a training run (it has no state_dict)", FAILED
+        )
     return checkpoint
 
 
@@ -47,7 +49,9 @@ def model_settings(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     hparams = dict(checkpoint.get("hyper_parameters", {}))
     class_path = hparams.pop(CLASS_PATH, None)
     if class_path is None:
-        raise CommandError(f"--ckpt_path {path}: does not say which model it is of; it was not made by the zoo", FAILED)
+        raise CommandError(
+            f"--ckpt_path {path}: does not say which model it is of; it was not made by the zoo", FAILED
+        )
     return {"class_path": class_path, "init_args": hparams}
 
 
@@ -81,8 +85,8 @@ def refuse_other_network(
         plain = list(value) if isinstance(value, tuple) else value
         if plain != (list(old) if isinstance(old, tuple) else old):
             raise CommandError(
-                f"{where(f'model.init_args.{name}')}: {name} is {value!r}, but the checkpoint {path} was trained with "
-                f"{old!r}, and {name} changes the network",
+                f"{where(f'model.init_args.{name}')}: {name} is {value!r}, but the checkpoint {path} was "
+                f"trained with {old!r}, and {name} changes the network",
                 USAGE,
             )
 
@@ -91,7 +95,8 @@ def settings_to_restore(saved: dict[str, Any], explicit: Any, subcommand: str, p
     """The checkpoint's settings that the user did not override.
 
     Raises:
-        CommandError: If training is to be resumed with an optimizer that could not be saved, and none is given.
+        CommandError: If training is to be resumed with an optimizer that could not be saved, and none is
+            given.
     """
     given = explicit.get("init_args") or {}
     init_args: dict[str, Any] = {}

@@ -39,5 +39,5 @@ first steps:
   python cli.py fit --model LeNet --data FashionMNIST --trainer.max_epochs 10
 
 A flag wins over a file, a later --config over an earlier one: add configs/trainer/*.yaml for hardware and
-configs/logger/*.yaml for loggers. ZOO_DATA_DIR names the folder of datasets (default: data). Errors are one line;
-ZOO_DEBUG=1 shows the traceback."""
+configs/logger/*.yaml for loggers. ZOO_DATA_DIR names the folder of datasets (default: data).
+Errors are one line; ZOO_DEBUG=1 shows the traceback."""

@@ -1,11 +1,14 @@
 """Errors of the command line: one line for the user, and the exit code."""
 
-__all__ = ["FAILED", "USAGE", "CommandError"]
+__all__ = ["FAILED", "INTERRUPTED", "USAGE", "CommandError"]
 
 USAGE = 2
 """Exit code of a command that was not understood: nothing has run."""
 FAILED = 1
 """Exit code of a run that failed."""
+
+INTERRUPTED = 130
+"""Exit code after the user's interrupt."""
 
 
 class CommandError(Exception):

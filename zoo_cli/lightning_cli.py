@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -45,7 +44,7 @@ class ZooCLI(LightningCLI):
         self._checkpoint: dict[str, Any] | None = None
         self._checkpoint_path: Path | None = None
         self._restored: dict[str, Any] = {}
-        self._explicit = Namespace()
+        self._explicit: Any = {}
         quiet = {"exit_on_error": False}
         super().__init__(
             LightningModule,
@@ -56,7 +55,7 @@ class ZooCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={**quiet, command: {**quiet, "description": f"{RUN_COMMANDS[command]}."}},  # type: ignore[arg-type]
+            parser_kwargs={**quiet, command: {**quiet, "description": f"{RUN_COMMANDS[command]}."}},
             args=[command, *sources.args],
         )
 
@@ -96,7 +95,7 @@ class ZooCLI(LightningCLI):
         self._checkpoint_path = path
         self._checkpoint = checkpoints.read_checkpoint(path)
         saved = checkpoints.model_settings(self._checkpoint, path)
-        user = self._explicit.get("model") or Namespace()
+        user = self._explicit.get("model") or {}
         model_class = class_of("model", Setting("model", saved["class_path"], f"--ckpt_path {path}"))
         checkpoints.refuse_other_network(saved, user, model_class, path, self.sources.where)
         self._restored = checkpoints.settings_to_restore(saved, user, self.command, path)
@@ -112,7 +111,7 @@ class ZooCLI(LightningCLI):
 
     def _link(self, name: str) -> Any:
         def from_data(data: Any) -> Any:
-            user = (self._explicit.get("model") or Namespace()).get("init_args") or {}
+            user = (self._explicit.get("model") or {}).get("init_args") or {}
             restored = self._restored.get("init_args", {})
             setting = Setting("model", self.config[self.command].model.class_path, "model")
             return linked_value(
@@ -128,11 +127,11 @@ class ZooCLI(LightningCLI):
         return from_data
 
     def _root(self) -> Path:
-        trainer = self._explicit.get("trainer") or Namespace()
+        trainer = self._explicit.get("trainer") or {}
         return Path(trainer.get("default_root_dir") or "runs")
 
     def _name(self) -> str:
-        model = self._explicit.get("model") or Namespace()
+        model = self._explicit.get("model") or {}
         return run_directory.run_name(self.sources, model.get("class_path") or "model")
 
     # Making model, data and trainer
@@ -147,8 +146,12 @@ class ZooCLI(LightningCLI):
 
     def _choose_run_directory(self) -> Path:
         if self.run_directory is None:
-            resumed = run_directory.run_of_checkpoint(self._checkpoint_path) if self._checkpoint_path else None
-            if resumed is None or (self.command == "fit" and resumed.parent != (self._root() / self._name()).resolve()):
+            resumed = (
+                run_directory.run_of_checkpoint(self._checkpoint_path) if self._checkpoint_path else None
+            )
+            if resumed is None or (
+                self.command == "fit" and resumed.parent != (self._root() / self._name()).resolve()
+            ):
                 resumed = run_directory.new_version(self._root(), self._name())
             self.run_directory = resumed
         return self.run_directory

@@ -35,8 +35,8 @@ def linked_value(
     if offered is None:
         if explicit is MISSING:
             raise CommandError(
-                f"{model_name} needs {name} ({LINKED_VALUES[name]}), which {data_name} does not offer: choose data that "
-                f"fits, or give --model.init_args.{name}"
+                f"{model_name} needs {name} ({LINKED_VALUES[name]}), which {data_name} does not offer: "
+                f"choose data that fits, or give --model.init_args.{name}"
             )
         return explicit
     if explicit is not MISSING and explicit != offered:

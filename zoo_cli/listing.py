@@ -78,7 +78,9 @@ def _as_dict(entry: Entry, package: str, *, counted: bool) -> dict[str, Any]:
 
 
 def _print_entries(registry: Registry, as_json: bool, *, counted: bool) -> None:
-    rows = [_as_dict(entry, registry.package, counted=counted) for entry in sorted(registry, key=lambda e: e.name)]
+    rows = [
+        _as_dict(entry, registry.package, counted=counted) for entry in sorted(registry, key=lambda e: e.name)
+    ]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -143,7 +145,11 @@ def layer_table(model: Any) -> str:
     for name, module in leaves.items():
         parameters = sum(p.numel() for p in module.parameters())
         shape = " x ".join(map(str, shapes[name][1:])) if name in shapes else "-"
-        rows.append([name or "net", type(module).__name__, shape, f"{parameters:,}", f"{flops.get(name, 0):,}"])
+        rows.append(
+            [name or "net", type(module).__name__, shape, f"{parameters:,}", f"{flops.get(name, 0):,}"]
+        )
     total = sum(p.numel() for p in model.net.parameters())
     rows.append(["total", type(model.net).__name__, "", f"{total:,}", f"{counter.get_total_flops():,}"])
-    return format_table(["layer", "type", "output", "parameters", "FLOPs"], rows, right={"parameters", "FLOPs"})
+    return format_table(
+        ["layer", "type", "output", "parameters", "FLOPs"], rows, right={"parameters", "FLOPs"}
+    )

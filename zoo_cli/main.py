@@ -45,7 +45,7 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
         return lambda args: run(name, args)
     if name in ("models", "data"):
-        from zoo_cli.listing import list_models_command, list_data_command
+        from zoo_cli.listing import list_data_command, list_models_command
 
         return list_models_command if name == "models" else list_data_command
     if name == "kfold":

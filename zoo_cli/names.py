@@ -22,7 +22,7 @@ def names_of(key: str) -> list[str]:
 
 
 def with_full_names(args: list[str]) -> list[str]:
-    """The arguments with ``--model LeNet`` and ``--data Digits`` written as ``zoo.LeNet``, ``datamodules.Digits``."""
+    """The arguments with ``--model LeNet`` written as ``--model zoo.LeNet``, and ``--data`` likewise."""
     result: list[str] = []
     previous = ""
     for arg in args:
@@ -62,7 +62,9 @@ def class_of(key: str, setting: Setting) -> Any:
     noun = "model" if key == "model" else "datamodule"
     if not module_name:
         near = near_names(path, names_of(key))
-        raise CommandError(f"{setting.where}: {key} is {path!r}, but must be a full path such as {package}.{path}{near}")
+        raise CommandError(
+            f"{setting.where}: {key} is {path!r}, but must be a full path such as {package}.{path}{near}"
+        )
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -104,7 +106,9 @@ def check_settings(sources: Sources) -> None:
             if len(parts) < 2 or parts[1] in known:
                 continue
             earlier_class = any(
-                s.key == f"{key}.class_path" and s.value != chosen.value and s.where.split(":")[0] == setting.where.split(":")[0]
+                s.key == f"{key}.class_path"
+                and s.value != chosen.value
+                and s.where.split(":")[0] == setting.where.split(":")[0]
                 for s in sources.settings
             )
             if earlier_class:

@@ -12,7 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from zoo.tasks import BinaryClassifier, Classifier, MultiLabelClassifier
 from zoo_cli.errors import FAILED, CommandError
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "run", "write_rows"]
 
 
 def add_arguments(parser: LightningArgumentParser) -> None:
@@ -29,7 +29,9 @@ def add_arguments(parser: LightningArgumentParser) -> None:
     )
 
 
-def run(trainer: Trainer, model: LightningModule, datamodule: Any, settings: Any, arguments: dict[str, Any]) -> None:
+def run(
+    trainer: Trainer, model: LightningModule, datamodule: Any, settings: Any, arguments: dict[str, Any]
+) -> None:
     """Predict and write the table.
 
     Args:
@@ -57,20 +59,21 @@ def run(trainer: Trainer, model: LightningModule, datamodule: Any, settings: Any
     if not trainer.is_global_zero:
         return
     predictions = torch.cat([torch.as_tensor(batch) for batch in batches or []]).float().cpu()
-    write_table(settings.output, names, predictions, model, getattr(datamodule, "class_names", ()))
+    if hasattr(datamodule, "to_target_units"):
+        predictions = datamodule.to_target_units(predictions)
+    header, cells = columns_of(predictions, model, datamodule.class_names)
+    if names is None:
+        names = [str(i) for i in range(len(predictions))]
+    table = [["input", *header], *([name, *row] for name, row in zip(names, cells, strict=True))]
+    write_rows(settings.output, table)
 
 
-def write_table(
-    output: str, names: list[str] | None, predictions: torch.Tensor, model: LightningModule, class_names: tuple[str, ...]
-) -> None:
-    """Write one row for each example.
+def write_rows(output: str, table: list[list[str]]) -> None:
+    """Write a CSV table to a file, wholly or not at all, or to standard output.
 
     Raises:
         CommandError: If the file cannot be written.
     """
-    rows = names if names is not None else [str(i) for i in range(len(predictions))]
-    header, cells = columns_of(predictions, model, class_names)
-    table = [["input", *header], *([name, *row] for name, row in zip(rows, cells, strict=True))]
     if output == "-":
         csv.writer(sys.stdout, lineterminator="\n").writerows(table)
         return

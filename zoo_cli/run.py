@@ -1,16 +1,17 @@
-"""``fit``, ``validate``, ``test``, ``predict``: run Lightning's command line and turn errors into one line."""
+"""``fit``, ``validate``, ``test``, ``predict``: Lightning's command line, with errors of one line."""
 
 import logging
 import os
 import re
 import sys
 import warnings
+from typing import Any
 
-from zoo_cli.errors import FAILED, USAGE, CommandError
+from zoo_cli.errors import FAILED, INTERRUPTED, USAGE, CommandError
 from zoo_cli.names import check_settings, names_of, with_full_names
 from zoo_cli.sources import Sources
 
-__all__ = ["run"]
+__all__ = ["run", "run_cli"]
 
 
 def run(command: str, args: list[str]) -> int:
@@ -33,19 +34,38 @@ def run(command: str, args: list[str]) -> int:
             names_of(key)  # so that help can name the classes
     else:
         check_settings(sources)
-    _silence_what_is_not_ours()
+    try:
+        run_cli(command, sources)
+    except SystemExit as done:
+        return int(done.code or 0)
+    return 0
 
+
+def run_cli(command: str, sources: Sources) -> Any:
+    """Run Lightning's command line.
+
+    Args:
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        sources: The settings.
+
+    Returns:
+        The command line object, with ``model``, ``datamodule`` and ``trainer``.
+
+    Raises:
+        CommandError: For everything that the user can mend.
+        SystemExit: After ``--help`` and ``--print_config``.
+    """
+    _silence_what_is_not_ours()
     from zoo_cli.lightning_cli import ZooCLI
 
     failure: list[tuple[str, Exception]] = []
     stage: list[str] = []
     argv, sys.argv = sys.argv, sys.argv[:1]  # Lightning warns when it is given arguments and there are others
     try:
-        ZooCLI(command, sources, failure, stage)
-    except SystemExit as done:
-        return int(done.code or 0)
+        return ZooCLI(command, sources, failure, stage)
     except KeyboardInterrupt:
-        raise CommandError("stopped by the keyboard; `--ckpt_path last` goes on from the last epoch", 130) from None
+        message = "stopped by the keyboard; `--ckpt_path last` goes on from the last epoch"
+        raise CommandError(message, INTERRUPTED) from None
     except CommandError:
         raise
     except Exception as error:
@@ -54,7 +74,6 @@ def run(command: str, args: list[str]) -> int:
         raise _explained(error, failure, bool(stage), sources) from error
     finally:
         sys.argv = argv
-    return 0
 
 
 def _explained(
@@ -71,7 +90,9 @@ def _explained(
         text = _one_line(str(error) or type(error).__name__)
         if isinstance(error, DataError):
             return CommandError(text, FAILED)
-        named = sources.last(f"{key}.init_args.{text.split(' ')[0]}") or sources.last(f"{key}.{text.split(' ')[0]}")
+        named = sources.last(f"{key}.init_args.{text.split(' ')[0]}") or sources.last(
+            f"{key}.{text.split(' ')[0]}"
+        )
         where = named.where if named else sources.where(_likely_key(key, text, sources))
         return CommandError(f"{where}: {text}", USAGE)
     for cause in _causes(error):
@@ -114,7 +135,7 @@ def _one_line(text: str) -> str:
 
 
 def parsing_error(message: str, sources: Sources) -> str:
-    """jsonargparse's message, condensed: where, which key, what was given, what must be given."""
+    """Jsonargparse's message, condensed: where, which key, what was given, what must be given."""
     if unknown := re.search(r"unrecognized arguments: (--[^\s=]+)", message):
         return f"{unknown[1]}: there is no such setting{_near_setting(unknown[1])}"
     keys = re.findall(r'(?:Parser key|Key|Option) [\'"]([\w.]+)[\'"]', message)
@@ -129,7 +150,7 @@ def parsing_error(message: str, sources: Sources) -> str:
     where = sources.where(canonical)
     if re.search(r"Option '[\w.]+' is not accepted|is not expected", message):
         return f"{where}: there is no setting {key}{_near_setting(key)}"
-    expected = [e for e in re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)]
+    expected = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
     expected = [e for e in expected if "NoneType" not in e]
     # The innermost value is the one that does not fit.
     values = re.findall(r"(?:Got value|Given value): (.*)", message)
@@ -157,6 +178,9 @@ def _silence_what_is_not_ours() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    for text in ("does not have many workers", "number of training batches .* is smaller than the logging interval"):
+    for text in (
+        "does not have many workers",
+        "number of training batches .* is smaller than the logging interval",
+    ):
         warnings.filterwarnings("ignore", message=f".*{text}.*")
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="jsonargparse.*")

@@ -82,6 +82,7 @@ def find_checkpoint(given: str, root: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise CommandError(
-        f"--ckpt_path {given}: no run in {root / name} has a checkpoint; train one first with `fit`, or give a file",
+        f"--ckpt_path {given}: no run in {root / name} has a checkpoint; "
+        "train one first with `fit`, or give a file",
         FAILED,
     )

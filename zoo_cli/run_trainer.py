@@ -30,7 +30,13 @@ def place_loggers(trainer: Namespace, directory: Callable[[], Path]) -> None:
 
 
 def complete(
-    config: dict[str, Any], *, command: str, model: LightningModule, directory: Path, name: str, sources: Sources
+    config: dict[str, Any],
+    *,
+    command: str,
+    model: LightningModule,
+    directory: Path,
+    name: str,
+    sources: Sources,
 ) -> dict[str, Any]:
     """The trainer's arguments with metrics.csv, checkpoints, pictures, record and progress.
 
@@ -42,22 +48,26 @@ def complete(
         name: Name of the run.
         sources: The settings as the user gave them.
     """
-    config = {**config, "default_root_dir": str(directory), "logger": _loggers(config["logger"], command, directory)}
+    config = {
+        **config,
+        "default_root_dir": str(directory),
+        "logger": _loggers(config["logger"], command, directory),
+    }
     given = config["callbacks"] or []
     own = list(given) if isinstance(given, list) else [given]
-    if command == "fit" and config["enable_checkpointing"] is not False:
-        if not any(isinstance(c, Checkpoint) for c in own):
-            own.append(
-                ModelCheckpoint(
-                    dirpath=directory / "checkpoints",
-                    filename="best",
-                    monitor=getattr(model, "monitor", "val/loss"),
-                    mode=getattr(model, "monitor_mode", "min"),
-                    save_last=True,
-                    enable_version_counter=False,
-                    save_on_train_epoch_end=True,
-                )
+    wants_checkpoints = command == "fit" and config["enable_checkpointing"] is not False
+    if wants_checkpoints and not any(isinstance(c, Checkpoint) for c in own):
+        own.append(
+            ModelCheckpoint(
+                dirpath=directory / "checkpoints",
+                filename="best",
+                monitor=getattr(model, "monitor", "val/loss"),
+                mode=getattr(model, "monitor_mode", "min"),
+                save_last=True,
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,
             )
+        )
     shown = shlex.join(["python", "cli.py", command, *sources.args])
     if command == "fit":
         own += [zoo_callbacks.Curves(), zoo_callbacks.Predictions()]

@@ -1,4 +1,4 @@
-"""Where each setting of a command line comes from, so that an error can name the flag, or the file and line."""
+"""Where each setting of a command line comes from, so that an error can name flag, or file and line."""
 
 import sys
 from collections.abc import Iterator
@@ -22,21 +22,24 @@ def find_config(name: str) -> Path:
     """The file that ``--config`` names: an own file first, else one of the shipped ones.
 
     Args:
-        name: Path of a file; or a path below ``configs/``, with or without that prefix and the ending ``.yaml``.
+        name: Path of a file; or of a shipped one below ``configs/``, whose folder and ending may be left out.
 
     Raises:
         CommandError: If there is no such file.
     """
     if Path(name).is_file():
         return Path(name)
-    relative = name.removeprefix("configs/")
-    for candidate in (relative, f"{relative}.yaml"):
-        if (shipped_configs() / candidate).is_file():
-            return shipped_configs() / candidate
-    names = [str(p.relative_to(shipped_configs())) for p in sorted(shipped_configs().rglob("*.yaml"))]
+    shipped = {
+        path.relative_to(shipped_configs()): path for path in sorted(shipped_configs().rglob("*.yaml"))
+    }
+    wanted = Path(name.removeprefix("configs/"))
+    for relative, path in shipped.items():
+        if wanted in (relative, relative.with_suffix(""), Path(relative.stem)):
+            return path
     from datamodules.interface.registry import near_names
 
-    raise CommandError(f"--config {name}: there is no such file, here or among the shipped ones{near_names(relative, names)}")
+    near = near_names(wanted.stem, [relative.stem for relative in shipped])
+    raise CommandError(f"--config {name}: there is no such file, here or among the shipped ones{near}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class Setting:
     key: str
     value: str | None
     where: str
+
+    @property
+    def file(self) -> str:
+        """The file it stands in, or the flag."""
+        return self.where.rpartition(":")[0] or self.where
 
 
 class Sources:
