@@ -244,7 +244,7 @@ class SharedMLP(Regressor):
 
 
 class CenteredLayer(nn.Module):
-    """Subtract each example's mean over its features (section 6.5.1), not the whole batch's as the book does."""
+    """Subtract each example's mean over its features (section 6.5.1); the book's is the batch's mean."""
 
     def forward(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
         """Features whose mean is 0."""
