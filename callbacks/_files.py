@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lightning as L
 
-__all__ = ["may_write", "run_dir", "write_atomically"]
+__all__ = ["may_write", "run_dir", "run_title", "write_atomically"]
 
 
 def may_write(trainer: L.Trainer) -> bool:
@@ -16,6 +16,11 @@ def may_write(trainer: L.Trainer) -> bool:
 def run_dir(trainer: L.Trainer) -> Path:
     """The folder of this run."""
     return Path(trainer.default_root_dir)
+
+
+def run_title(folder: Path) -> str:
+    """The last two parts of a run's folder: its name and version."""
+    return "/".join(folder.resolve().parts[-2:])
 
 
 def write_atomically(path: Path, content: bytes) -> None:
