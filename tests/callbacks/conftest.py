@@ -32,8 +32,6 @@ def make_trainer(tmp_path: Path) -> MakeTrainer:
     def make(*callbacks: L.Callback, **options: Any) -> L.Trainer:
         checkpoint = ModelCheckpoint(monitor="val/acc", mode="max", save_last=True)
         own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-            "Progress" in type(c).__name__ and type(c).__name__ != "ProgressBoard" for c in callbacks
-        )
         return L.Trainer(
             **{
                 "default_root_dir": tmp_path,

@@ -1,0 +1,10 @@
+# The public names of the callbacks and where they live: `callbacks/__init__.py` imports each on first use.
+from .curves import Curves as Curves
+from .layer_health import LayerHealth as LayerHealth
+from .metrics_csv import MetricsCSV as MetricsCSV
+from .predictions import Predictions as Predictions
+from .progress import PlainProgress as PlainProgress
+from .progress import RichProgress as RichProgress
+from .progress import progress_bar as progress_bar
+from .progress_board import ProgressBoard as ProgressBoard
+from .run_record import RunRecord as RunRecord
