@@ -16,7 +16,7 @@ from zoo_cli.sources import Sources
 
 __all__ = ["kfold"]
 
-USAGE_TEXT = """usage: python cli.py kfold --config FILE [--folds K] [--input FILE] [--output FILE] [options of fit]
+USAGE_TEXT = """usage: python cli.py kfold --config FILE [--folds K] [--input FILE] [--output FILE] [fit options]
 
 Trains on each of K folds, prints each fold's and the mean validation metrics, and predicts with the mean of
 the K models (of their predictions in the target's own units).

@@ -63,7 +63,7 @@ class ZooCLI(LightningCLI):
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Only the one that was asked for: describing each takes a tenth of a second."""
-        return {self.command: LightningCLI.subcommands()[self.command] | {"weights_only"}}
+        return {self.command: LightningCLI.subcommands()[self.command] | {"weights_only", "verbose"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the links from data to model, and ``--compile``."""
@@ -203,10 +203,20 @@ class ZooCLI(LightningCLI):
         self.stage.append(subcommand)
         super()._run_subcommand(subcommand)
 
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Lightning's own table of metrics is left out: the progress callback prints them."""
+        arguments = super()._prepare_subcommand_kwargs(subcommand)
+        return {**arguments, "verbose": False} if subcommand in ("validate", "test") else arguments
+
     def before_fit(self) -> None:
-        """Save the configuration, linked values included."""
+        """Save the configuration, linked values included, and say what is about to run."""
         if self.run_directory is None or not self.trainer.is_global_zero:
             return
+        parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        print(
+            f"{self.run_directory}: {type(self.model).__name__} with {parameters:,} parameters on "
+            f"{type(self.datamodule).__name__}, {self.trainer.strategy.root_device}"
+        )
         settings = self.config[self.command].clone()
         for key in ("config", "ckpt_path"):
             settings.pop(key, None)

@@ -180,6 +180,7 @@ def _silence_what_is_not_ours() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     for text in (
         "does not have many workers",
+        "callbacks used to create the checkpoint",
         "number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=f".*{text}.*")
