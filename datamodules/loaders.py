@@ -1,7 +1,8 @@
 """Loaders that index whole batches and can be resumed: what both kinds share is the sampler and the state."""
 
+import multiprocessing
 from collections.abc import Callable, Iterator
-from multiprocessing import get_all_start_methods
+from multiprocessing.context import BaseContext
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,17 @@ from datamodules.interface.errors import DataError
 
 __all__ = ["BatchSampler", "TensorLoader", "WorkerLoader"]
 
-START_METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+
+def _worker_context() -> BaseContext:
+    """How workers start: as fresh processes, since a fork would copy the locks of this process's threads.
+
+    Where there is a server for that (not on Windows), it imports torch once for all of them.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 class BatchSampler:
@@ -139,7 +150,7 @@ class WorkerLoader(_ResumableLoader):
     """Loader of a set read from disk, example by example, by worker processes.
 
     Its state counts the batches that were delivered, whatever the workers have read ahead. The workers are
-    fresh processes (a fork would copy the locks of this process's threads), so the set must be picklable.
+    fresh processes, so the set must be picklable.
 
     Args:
         dataset: Map-style data set whose examples are tuples of tensors. A DataError in a worker reaches the
@@ -166,7 +177,7 @@ class WorkerLoader(_ResumableLoader):
             collate_fn=_unchanged,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            multiprocessing_context=START_METHOD if num_workers > 0 else None,
+            multiprocessing_context=_worker_context() if num_workers > 0 else None,
         )
 
     def __iter__(self) -> Iterator[Batch]:
