@@ -7,7 +7,7 @@ from .tabular.csv_table import CSVTable as CSVTable
 from .tabular.house_prices import HousePrices as HousePrices
 from .tabular.house_prices import HouseTiny as HouseTiny
 from .tabular.synthetic import EdgeImage as EdgeImage
-from .tabular.synthetic import HighDimensionalRegression as HighDimensionalRegression
+from .tabular.synthetic import SyntheticHighDimensional as SyntheticHighDimensional
 from .tabular.synthetic import SyntheticRegression as SyntheticRegression
 from .vision.digits import Digits as Digits
 from .vision.fashion_mnist import FashionMNIST as FashionMNIST

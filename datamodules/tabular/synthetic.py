@@ -9,7 +9,7 @@ from datamodules.base import BatchSize, ZooDataModule
 from datamodules.interface.batches import Batch, RegressionBatch
 from datamodules.interface.checks import check_at_least
 
-__all__ = ["EdgeImage", "HighDimensionalRegression", "SyntheticRegression", "edge_batch"]
+__all__ = ["EdgeImage", "SyntheticHighDimensional", "SyntheticRegression", "edge_batch"]
 
 
 @register(
@@ -76,7 +76,8 @@ class SyntheticRegression(ZooDataModule):
     def _draw(self, size: int, generator: torch.Generator) -> RegressionBatch:
         features = torch.randn(size, self.in_features, generator=generator)
         noise = self.noise * torch.randn(size, 1, generator=generator)
-        return RegressionBatch(features, features @ torch.tensor(self.w)[:, None] + self.b + noise)
+        weight = torch.tensor(self.w, dtype=features.dtype)
+        return RegressionBatch(features, features @ weight[:, None] + self.b + noise)
 
 
 @register(
@@ -85,7 +86,7 @@ class SyntheticRegression(ZooDataModule):
     config="linear/weight_decay_synthetic.yaml",
     tiny={"num_features": 5, "num_train": 8, "num_val": 4, "num_test": 4, "batch_size": 4},
 )
-class HighDimensionalRegression(SyntheticRegression):
+class SyntheticHighDimensional(SyntheticRegression):
     """Fewer examples than features, so that a linear model overfits (section 3.7.3).
 
     ``y = 0.05 + sum of 0.01 x + noise``, the noise from N(0, 0.01).
