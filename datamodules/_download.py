@@ -178,11 +178,6 @@ def _download(file: RemoteFile, target: Path) -> None:
 
 def _innermost(error: BaseException) -> str:
     """The plain cause inside the exceptions that requests and urllib3 wrap around it."""
-    while True:
-        inner = getattr(error, "reason", None) or next(
-            (a for a in error.args if isinstance(a, BaseException)), None
-        )
-        if not isinstance(inner, BaseException):
-            break
+    while inner := error.__cause__ or error.__context__:
         error = inner
-    return str(getattr(error, "strerror", None) or error).split("\n")[0]
+    return str(getattr(error, "strerror", None) or error)
