@@ -1,0 +1,281 @@
+"""Faults of the book that are mended here, as far as no package's own tests hold them: docs/errata.md."""
+
+import ast
+import math
+import re
+import struct
+import tomllib
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+import datamodules
+import zoo
+from datamodules.interface.batches import ImageBatch
+from datamodules.loaders import BatchSampler, TensorLoader
+from zoo.layers.init import INITIALISERS
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("zoo", "datamodules", "callbacks", "zoo_cli", "benchmarks")
+SHIPPED = [ROOT / "cli.py", *sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
+SHIPPED = [path for path in SHIPPED if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)]
+
+
+# 15: a metric of an epoch is a mean over its examples
+
+
+def test_erratum_15_accuracy_is_over_examples_not_over_batches() -> None:
+    model = zoo.SoftmaxRegression(in_channels=1, image_size=1, num_classes=2)
+    with torch.no_grad():  # chooses class 1 for positive pixels
+        model.net[1].weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        model.net[1].bias.zero_()
+    image = torch.ones(5, 1, 1, 1)
+    label = torch.tensor([1, 1, 1, 1, 0])  # batches of 4 and 1: right 4 of 4, and 0 of 1
+    loader = TensorLoader(ImageBatch(image, label), BatchSampler(5, 4))
+    trainer = L.Trainer(
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu"
+    )
+    (metrics,) = trainer.validate(model, dataloaders=loader, verbose=False)
+    assert metrics["val/acc"] == pytest.approx(4 / 5)  # the mean over batches is 1/2
+    right, wrong = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
+    assert metrics["val/loss"] == pytest.approx((4 * right + wrong) / 5, rel=1e-5)
+
+
+# 16: the test split is only tested on
+
+
+def write_idx(path: Path, values: torch.Tensor) -> None:
+    sizes = struct.pack(f">{values.ndim}I", *values.shape)
+    path.write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.numpy().tobytes())
+
+
+def test_erratum_16_fashion_mnist_is_not_validated_on_its_test_split(tmp_path: Path) -> None:
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    # Each image is one number of its own: 0-59 in the training files, 200-209 in the test files.
+    for name, pixels in (("train", torch.arange(60)), ("t10k", torch.arange(200, 210))):
+        write_idx(folder / f"{name}-images-idx3-ubyte", pixels.to(torch.uint8).reshape(-1, 1, 1))
+        write_idx(folder / f"{name}-labels-idx1-ubyte", (pixels % 10).to(torch.uint8))
+    data = datamodules.FashionMNIST(data_dir=str(tmp_path), val_size=6, image_size=1, batch_size=4)
+    data.setup()
+    loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+    seen = {
+        split: sorted(torch.cat([batch.image.flatten() for batch in loader]).tolist())
+        for split, loader in loaders.items()
+    }
+    assert seen["test"] == list(range(200, 210))
+    assert len(seen["val"]) == 6
+    assert sorted(seen["train"] + seen["val"]) == list(range(60))
+
+
+# 17, Q26: a table's statistics and columns are those of its training split
+
+HOUSES = [
+    # Id, LotArea, MSZoning, SalePrice; fold 1 of 3 holds out the middle two
+    "1,10,RL,100000",
+    "2,20,RM,110000",
+    "3,900,FV,900000",
+    "4,,C,950000",
+    "5,30,RL,120000",
+    "6,40,RL,130000",
+]
+
+
+def houses(folder: Path, rows: list[str]) -> datamodules.HousePrices:
+    """Without the competition's rows: what is not there cannot be learnt from."""
+    (folder / "house-prices").mkdir(parents=True, exist_ok=True)
+    text = "\n".join(["Id,LotArea,MSZoning,SalePrice", *rows])
+    (folder / "house-prices" / "kaggle_house_pred_train.csv").write_text(text + "\n")
+    data = datamodules.HousePrices(data_dir=str(folder), fold=1, num_folds=3)
+    data.setup()
+    return data
+
+
+def test_erratum_17_house_prices_are_scaled_by_the_training_split(tmp_path: Path) -> None:
+    data = houses(tmp_path, HOUSES)
+    area = data.splits["train"].features[:, 0]
+    expected = (torch.tensor([10.0, 20, 30, 40]) - 25) / torch.tensor([10.0, 20, 30, 40]).std()
+    torch.testing.assert_close(area, expected)
+    # A missing area is the training mean, and a large one is measured on the training scale.
+    std = torch.tensor([10.0, 20, 30, 40]).std().item()
+    torch.testing.assert_close(data.splits["val"].features[:, 0], torch.tensor([(900 - 25) / std, 0]))
+
+
+def test_erratum_17_held_out_rows_leave_the_training_features_as_they_are(tmp_path: Path) -> None:
+    before = houses(tmp_path / "a", HOUSES)
+    after = houses(tmp_path / "b", [*HOUSES[:2], "3,1,Other,1", "4,-5,New,2", *HOUSES[4:]])
+    torch.testing.assert_close(
+        before.splits["train"].features, after.splits["train"].features, atol=0, rtol=0
+    )
+    assert before.encoder is not None
+    assert after.encoder is not None
+    assert before.encoder.state_dict() == after.encoder.state_dict()
+
+
+def test_q26_columns_are_those_of_the_training_split(tmp_path: Path) -> None:
+    data = houses(tmp_path, HOUSES)
+    assert data.encoder is not None
+    assert data.encoder.names == ["LotArea", "MSZoning_RL", "MSZoning_RM", "MSZoning_nan"]
+    assert data.in_features == data.splits["val"].features.shape[1] == 4
+    torch.testing.assert_close(
+        data.splits["val"].features[:, 1:], torch.zeros(2, 3)
+    )  # FV and C were not seen
+
+
+def test_q26_number_of_columns_of_the_real_table(shared_data: Path) -> None:
+    import pandas as pd
+
+    data = datamodules.HousePrices(data_dir=str(shared_data), fold=0)
+    data.setup()
+    table = pd.read_csv(shared_data / "house-prices" / "kaggle_house_pred_train.csv")
+    train = table.drop(columns=["Id", "SalePrice"]).iloc[len(table) // 5 :]
+    numeric = train.select_dtypes("number").columns
+    dummies = pd.get_dummies(train.drop(columns=numeric), dummy_na=True)
+    assert data.in_features == len(numeric) + dummies.shape[1]
+    assert data.in_features < 330  # the book's, with the categories of the competition's rows
+
+
+# Q1, 6: an initialiser takes effect, since every layer has its weights from the start
+
+
+def test_q1_lenet_starts_with_the_initialiser_that_it_names() -> None:
+    for layer in zoo.LeNet().net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            area = layer.weight[0, 0].numel()
+            fan_in, fan_out = layer.weight.shape[1] * area, layer.weight.shape[0] * area
+            bound = math.sqrt(6 / (fan_in + fan_out))  # Glorot and Bengio (2010), uniform
+            assert 0.9 * bound < layer.weight.abs().max().item() <= bound * (1 + 1e-6)
+            assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.15)
+
+
+@pytest.mark.parametrize("model", [zoo.LeNet, zoo.MLP, zoo.DropoutMLP])
+@pytest.mark.parametrize("init", [name for name in INITIALISERS if name != "bilinear"])
+def test_q1_every_weight_changes_with_the_initialiser(model: type[zoo.LeNet], init: str) -> None:
+    weights = {}
+    for name in ("default", init):
+        torch.manual_seed(0)
+        weights[name] = {
+            key: weight.detach().clone()
+            for key, weight in model(init=name).net.named_parameters()
+            if key.endswith("weight")
+        }
+    for key, weight in weights[init].items():
+        assert not torch.equal(weight, weights["default"][key]), key
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_erratum_6_no_model_has_a_lazy_layer(name: str) -> None:
+    entry = zoo.MODELS[name]
+    model = entry.cls(**entry.tiny)
+    assert not [m for m in model.modules() if isinstance(m, nn.modules.lazy.LazyModuleMixin)]
+    assert not [p for p in model.parameters() if isinstance(p, nn.UninitializedParameter)]
+
+
+# Guards over the source of what is shipped
+
+
+def lazy_layers(tree: ast.AST) -> list[str]:
+    """Lines that use torch's lazy layers, by their names."""
+    found = []
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        names += [node.attr] if isinstance(node, ast.Attribute) else []
+        names += [node.id] if isinstance(node, ast.Name) else []
+        if any(re.fullmatch(r"(.*\.)?(Lazy[A-Z]\w*|Uninitialized\w+)", name) for name in names):
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def torchtext_imports(tree: ast.AST) -> list[str]:
+    """Lines that import torchtext, by a statement or by its name in a string."""
+    found = []
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [node.value]
+        if any(name.split(".")[0] == "torchtext" for name in names):
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def unsafe_loading(tree: ast.AST) -> list[str]:
+    """Lines that load weights that do not fit (``strict=False``), or may run code that hides in a file."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        lenient = given.get("strict", "True") != "True" and name != "zip"
+        if name.endswith("load_state_dict") and len(node.args) > 1:
+            lenient = ast.unparse(node.args[1]) != "True"
+        pickled = given.get("weights_only", "True") != "True"
+        pickled |= name == "torch.load" and "weights_only" not in given
+        if lenient or pickled:
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+GUARDS = [lazy_layers, torchtext_imports, unsafe_loading]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_shipped_code_has_no_lazy_layer_no_torchtext_and_no_unsafe_loading(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert [line for guard in GUARDS for line in guard(tree)] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "layer = nn.LazyLinear(10)",
+        "from torch.nn import LazyConv2d",
+        "weight = nn.parameter.UninitializedParameter()",
+        "import torchtext",
+        "import torchtext.vocab as v",
+        "from torchtext.data import get_tokenizer",
+        "importlib.import_module('torchtext.vocab')",
+        "net.load_state_dict(state, strict=False)",
+        "net.load_state_dict(state, False)",
+        "LeNet.load_from_checkpoint(path, strict=False)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path)",
+        "trainer.fit(model, weights_only=False)",
+        "trainer.fit(model, weights_only=trusted)",
+    ],
+)
+def test_guards_see_what_they_are_for(wrong: str) -> None:
+    assert any(guard(ast.parse(wrong)) for guard in GUARDS)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "import lazy_loader",
+        "for a, b in zip(x, y, strict=False): pass",
+        "net.load_state_dict(state, strict=True)",
+        "torch.load(path, map_location='cpu', weights_only=True)",
+        "text = 'torchtext is not needed'",
+    ],
+)
+def test_guards_let_the_rest_pass(right: str) -> None:
+    assert not any(guard(ast.parse(right)) for guard in GUARDS)
+
+
+def test_requirements_need_no_torchtext_and_leave_new_releases_in() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[\[<>=!~ ;]", text)[0] for text in requirements}
+    assert "torch" in names
+    assert "torchtext" not in names
+    # The book's package pins numpy, scipy and pandas to releases that have no wheels for Python 3.12.
+    bounded = [text for text in requirements if re.search(r"[<~]|==", text)]
+    assert bounded == ["jsonargparse[signatures]>=4.41,<5"]
+    assert project["requires-python"] == ">=3.11"
