@@ -1,5 +1,6 @@
 """The user's own table: a CSV file with one row for each example."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from datamodules.interface.checks import check_at_least, check_choice, check_fra
 from datamodules.interface.errors import DataError
 from datamodules.loaders import TensorLoader
 from datamodules.tabular.encoder import TableEncoder, is_numeric, numbers
-from datamodules.tabular.table import MISSING_VALUES, Table, as_number, read_csv
+from datamodules.tabular.table import MISSING_VALUES, Table, as_numbers, read_csv
 
 __all__ = ["CSVTable"]
 
@@ -346,6 +347,8 @@ class CSVTable(ZooDataModule):
 
 
 def _sorted_classes(classes: set[str]) -> tuple[str, ...]:
-    if all(as_number(name) is not None for name in classes):
-        return tuple(sorted(classes, key=float))
-    return tuple(sorted(classes))
+    in_order = sorted(classes)
+    values = as_numbers(in_order)
+    if any(math.isnan(value) for value in values):
+        return tuple(in_order)
+    return tuple(name for _, name in sorted(zip(values, in_order, strict=True)))

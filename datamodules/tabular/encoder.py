@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from datamodules.interface.errors import DataError
-from datamodules.tabular.table import Table, as_number
+from datamodules.tabular.table import Table, as_numbers
 
 __all__ = ["NumericColumn", "TableEncoder", "is_numeric", "numbers", "skewness"]
 
@@ -45,14 +45,13 @@ def numbers(
     Raises:
         DataError: If a cell is no finite number.
     """
-    values: list[float] = []
-    for line, cell in zip(table.lines, table.column(column), strict=True):
-        number = math.nan if cell is None else as_number(cell)
-        if number is None:
+    cells = table.column(column)
+    values = as_numbers(cells)
+    for line, cell, value in zip(table.lines, cells, values, strict=True):
+        if cell is not None and math.isnan(value):
             raise DataError(
                 f"{table.name}: line {line}: column {column!r} is {cell!r}, but must be a number; {way_out}"
             )
-        values.append(number)
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -62,8 +61,8 @@ def is_numeric(cells: Sequence[str | None]) -> bool:
     A column of numbers with a few words in it is a mistake in the file, which :func:`numbers` then names; it
     should not quietly become a column of many categories.
     """
-    known = [as_number(cell) is not None for cell in cells if cell is not None]
-    return 2 * sum(known) >= len(known)
+    known = as_numbers(cell for cell in cells if cell is not None)
+    return 2 * sum(math.isnan(value) for value in known) <= len(known)
 
 
 def skewness(values: Float64[Tensor, " rows"]) -> float:

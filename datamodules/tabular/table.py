@@ -7,15 +7,16 @@ silently.
 
 import csv
 import io
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.interface.errors import DataError
 from datamodules.interface.registry import near_names
 
-__all__ = ["MISSING_VALUES", "Table", "as_number", "parse_csv", "read_csv"]
+__all__ = ["MISSING_VALUES", "Table", "as_numbers", "parse_csv", "read_csv"]
 
 MISSING_VALUES = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>")
 """Cells that stand for a missing value, as in pandas 2 and later."""
@@ -51,14 +52,17 @@ class Table(NamedTuple):
         return self.columns[name]
 
 
-def as_number(cell: str) -> float | None:
-    """The finite number that a cell writes, or None."""
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
-    # float() also takes 1_000 (Python's spelling), inf and nan.
-    return number if abs(number) < float("inf") and "_" not in cell else None
+def as_numbers(cells: Iterable[str | None]) -> list[float]:
+    """The numbers that cells write; NaN for a missing value and for what is no finite number."""
+    values: list[float] = []
+    for cell in cells:
+        try:
+            value = math.nan if cell is None else float(cell)
+        except ValueError:
+            value = math.nan
+        # float() also takes inf, and 1_000 as Python spells it.
+        values.append(value if cell is not None and math.isfinite(value) and "_" not in cell else math.nan)
+    return values
 
 
 def parse_csv(text: str, *, name: str, missing_values: Sequence[str] = MISSING_VALUES) -> Table:
