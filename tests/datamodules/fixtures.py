@@ -1,0 +1,67 @@
+"""Tiny files for the contract tests, one builder for each datamodule that reads files.
+
+A builder writes its files into the folder it is given and returns the constructor's arguments. No two examples
+may be equal, or the splits would not look disjoint.
+"""
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from datamodules.vision.fashion_mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An array of bytes in the IDX format."""
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def fashion_mnist(folder: Path, *, train: int = 40, test: int = 7) -> dict[str, Any]:
+    raw = folder / "fashion-mnist"
+    raw.mkdir()
+    random = np.random.default_rng(0)
+    for images, labels, size in ((TRAIN_IMAGES, TRAIN_LABELS, train), (TEST_IMAGES, TEST_LABELS, test)):
+        pixels = random.integers(0, 256, (size, 28, 28), np.uint8)
+        (raw / images.name).write_bytes(gzip.compress(idx(pixels)))
+        (raw / labels.name).write_bytes(gzip.compress(idx(np.arange(size, dtype=np.uint8) % 10)))
+    return {"data_dir": str(folder), "val_size": 10}
+
+
+def image_folder(folder: Path) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    for name, mode, shape in (("fish", "RGB", (9, 12, 3)), ("bird", "L", (14, 10))):
+        (folder / name).mkdir()
+        for i in range(10):
+            pixels = random.integers(0, 256, shape, np.uint8)
+            Image.fromarray(pixels, mode=mode).save(folder / name / f"{i}.png")
+    return {"root": str(folder), "image_size": 8, "val_fraction": 0.3, "test_fraction": 0.2, "batch_size": 4}
+
+
+def table(path: Path, *, target: str, rows: int = 40) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{i},{i * i % 97},{'Pave' if i % 3 else 'Grvl'},{1000 + 13 * i}" for i in range(rows)]
+    path.write_text("\n".join([f"Id,LotArea,Street,{target}", *lines]) + "\n", encoding="utf-8")
+
+
+def csv_table(folder: Path) -> dict[str, Any]:
+    table(folder / "plots.csv", target="price")
+    return {"file": str(folder / "plots.csv"), "target": "price", "id_column": "Id"}
+
+
+def house_prices(folder: Path) -> dict[str, Any]:
+    table(folder / "house-prices" / "kaggle_house_pred_train.csv", target="SalePrice")
+    table(folder / "house-prices" / "kaggle_house_pred_test.csv", target="Unused", rows=5)
+    return {"data_dir": str(folder)}
+
+
+BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "CSVTable": csv_table,
+    "FashionMNIST": fashion_mnist,
+    "HousePrices": house_prices,
+    "ImageFolder": image_folder,
+}
