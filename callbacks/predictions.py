@@ -41,8 +41,8 @@ class Predictions(L.Callback):
 
     For image classifiers: images with true and predicted class, wrong ones first, and the confusion matrix
     over the whole split. For regressors: predicted against true values. Training is not slowed: the
-    validation split is predicted once, at the end, with the weights of the best checkpoint. Other tasks get no
-    picture.
+    validation split is predicted once, at the end, with the weights of the best checkpoint. Other tasks get
+    no picture.
     """
 
     def __init__(self) -> None:
