@@ -24,8 +24,8 @@ class LayerHealth(L.Callback):
     - ``health/<layer>/grad_norm``: Euclidean norm of the gradient of the layer's own parameters, before
       clipping.
 
-    Activations must be modules (``nn.ReLU``), not function calls. Between the steps at which it looks, nothing
-    is hooked.
+    Activations must be modules (``nn.ReLU``), not function calls. Between the steps at which it looks,
+    nothing is hooked.
 
     Args:
         every_n_steps: Optimizer steps from one look to the next.
