@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from datamodules.interface.batches import RegressionBatch
 from zoo._checks import check_at_least, check_positive
 from zoo._registry import register
 from zoo.tasks import LRSchedulerCallable, OptimizerCallable, Regressor
@@ -59,7 +60,7 @@ class FixedHiddenNetwork(nn.Module):
         # mantissa * 2^exponent with the mantissa in [1/2, 1), and a mantissa of 1/2 is one halving less.
         mantissa, exponent = torch.frexp(x.detach().abs().sum(dim=1, keepdim=True))
         halvings = (exponent - (mantissa == 0.5).to(exponent.dtype)).clamp(min=0)
-        return (x * 0.5**halvings).sum(dim=1, keepdim=True)
+        return (x * (0.5**halvings).to(x.dtype)).sum(dim=1, keepdim=True)
 
 
 @register(
@@ -93,6 +94,11 @@ class FixedHiddenMLP(Regressor):
         )
         self.net = FixedHiddenNetwork(in_features)
         self.example_input_array = torch.zeros(2, in_features)
+
+    def example_batch(self, batch_size: int) -> RegressionBatch:
+        """Random features, and targets that can be predicted."""
+        features, target = super().example_batch(batch_size)
+        return RegressionBatch(features, target.tanh())
 
 
 class NestNetwork(nn.Module):
@@ -179,6 +185,11 @@ class ChimeraMLP(Regressor):
         )
         self.net = nn.Sequential(NestNetwork(in_features, 16), nn.Linear(16, 20), FixedHiddenNetwork(20))
         self.example_input_array = torch.zeros(2, in_features)
+
+    def example_batch(self, batch_size: int) -> RegressionBatch:
+        """Random features, and targets that can be predicted."""
+        features, target = super().example_batch(batch_size)
+        return RegressionBatch(features, target.tanh())
 
 
 class SharedNetwork(nn.Module):

@@ -52,7 +52,7 @@ def mlp(
     book=("M08", "M12"),
     task="image classification",
     config="mlp/mlp_fashion_mnist.yaml",
-    tiny={"image_size": 6, "hidden_sizes": [8], "num_classes": 4},
+    tiny={"image_size": 6, "hidden_sizes": [16], "num_classes": 4},
 )
 class MLP(ImageClassifier):
     """Multilayer perceptron (section 5.2).
@@ -106,7 +106,7 @@ class MLP(ImageClassifier):
     book=("M10",),
     task="image classification",
     config="mlp/dropout_mlp_fashion_mnist.yaml",
-    tiny={"image_size": 6, "hidden_sizes": [16, 16], "num_classes": 4},
+    tiny={"image_size": 6, "hidden_sizes": [16, 16], "dropout": [0.2, 0.2], "num_classes": 4},
 )
 class DropoutMLP(ImageClassifier):
     """Multilayer perceptron with dropout after each hidden layer (section 5.6).

@@ -68,7 +68,7 @@ class MLPScratchNetwork(nn.Module):
     book=("M07",),
     task="image classification",
     config="mlp/mlp_scratch_fashion_mnist.yaml",
-    tiny={"image_size": 6, "hidden_sizes": [8], "num_classes": 4},
+    tiny={"image_size": 6, "hidden_sizes": [16], "num_classes": 4},
 )
 class MLPScratch(ImageClassifier):
     """Multilayer perceptron from scratch, weights from N(0, 0.01^2), biases zero (section 5.2.1).
@@ -114,7 +114,7 @@ class MLPScratch(ImageClassifier):
     book=("M09",),
     task="image classification",
     config="mlp/dropout_mlp_scratch_fashion_mnist.yaml",
-    tiny={"image_size": 6, "hidden_sizes": [16, 16], "num_classes": 4},
+    tiny={"image_size": 6, "hidden_sizes": [16, 16], "dropout": [0.2, 0.2], "num_classes": 4},
 )
 class DropoutMLPScratch(ImageClassifier):
     """Multilayer perceptron with dropout from scratch (section 5.6.2).

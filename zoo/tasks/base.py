@@ -160,6 +160,11 @@ class Task(L.LightningModule):
             self._sums_epoch = self.current_epoch
         self._logged = (self._sums["train"].totals(), self._sums["train"].examples)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Start the epoch where Lightning does not say so: resumed from a checkpoint of an epoch's last step."""
+        if self._sums_epoch != self.current_epoch:
+            self.on_train_epoch_start()
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the mean since the last log, and stop when the loss was not finite."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it undeclared
@@ -263,12 +268,17 @@ class Task(L.LightningModule):
                 stacklevel=2,
             )
             self._warned_of_unsaved = True
-        checkpoint["train_sums"] = {"epoch": self._sums_epoch, **self._sums["train"].state_dict()}
+        checkpoint["train_sums"] = {
+            "epoch": self._sums_epoch,
+            "logged": self._logged,
+            **self._sums["train"].state_dict(),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the running sums."""
         if "train_sums" in checkpoint:
             self._sums_epoch = checkpoint["train_sums"]["epoch"]
+            self._logged = checkpoint["train_sums"]["logged"]
             self._sums["train"].load_state_dict(checkpoint["train_sums"])
 
 
@@ -293,6 +303,8 @@ def _saving_arguments(init: Callable[..., None]) -> Callable[..., None]:
             saved[name] = value
         self.save_hyperparameters(saved)
 
+    # Lightning looks here for the names that a checkpoint's values may have, and does not follow wrappers.
+    wrapper.__signature__ = inspect.signature(init)  # type: ignore[attr-defined]
     return wrapper
 
 

@@ -1,0 +1,350 @@
+"""What every registered model must do; a new model inherits it all and adds its count to ``FULL_SIZES``."""
+
+import copy
+import inspect
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo
+from datamodules.loaders import BatchSampler, TensorLoader
+from tests.zoo import state_dict_keys
+from zoo._hparams import CLASS_PATH
+from zoo.tasks import Task
+
+NAMES = zoo.list_models()
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+# What the data gives on the command line, and the trainable parameters of the full size, derived by hand.
+FULL_SIZES: dict[str, tuple[dict[str, Any], int]] = {
+    "ChimeraMLP": ({}, (20 * 64 + 64) + (64 * 32 + 32) + (32 * 16 + 16) + (16 * 20 + 20) + (20 * 20 + 20)),
+    "DropoutMLP": ({}, 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10),
+    "DropoutMLPScratch": ({}, 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10),
+    "FixedHiddenMLP": ({}, 20 * 20 + 20),
+    # Convolutions: out * (in * 5 * 5 + 1); 16 maps of 5 x 5 are 400 inputs.
+    "LeNet": ({}, 6 * (25 + 1) + 16 * (150 + 1) + 120 * 401 + 84 * 121 + 10 * 85),
+    "LinearRegression": ({"in_features": 330}, 330 + 1),
+    "LinearRegressionScratch": ({"in_features": 2}, 2 + 1),
+    "MLP": ({}, 784 * 256 + 256 + 256 * 10 + 10),
+    "MLPScratch": ({}, 784 * 256 + 256 + 256 * 10 + 10),
+    "MyLinearMLP": ({}, 64 * 8 + 8 + 8 + 1),
+    "NestMLP": ({}, (20 * 64 + 64) + (64 * 32 + 32) + (32 * 16 + 16)),
+    "SharedMLP": ({}, (4 * 8 + 8) + (8 * 8 + 8) + (8 + 1)),
+    "SoftmaxRegression": ({}, 784 * 10 + 10),
+    "SoftmaxRegressionScratch": ({}, 784 * 10 + 10),
+    "WeightDecay": ({"in_features": 200}, 200 + 1),
+    "WeightDecayScratch": ({"in_features": 200}, 200 + 1),
+}
+
+# Loss to reach on one batch, after 200 steps at most.
+OVERFIT_LOSS = {"image classification": 0.05, "regression": 0.01}
+# Where Adam's usual rate of 0.02 kills the ReLUs of so small a network.
+OVERFIT_LR = {"ChimeraMLP": 0.003, "LeNet": 0.005}
+
+WIDTHS = ("in_features", "out_features", "in_channels", "num_classes", "image_size")
+
+
+def tiny(name: str, **arguments: Any) -> Task:
+    entry = zoo.MODELS[name]
+    model: Task = entry.cls(**{**entry.tiny, **arguments})
+    return model
+
+
+def arguments_of(name: str) -> dict[str, inspect.Parameter]:
+    parameters = dict(inspect.signature(zoo.MODELS[name].cls).parameters)
+    assert parameters
+    return parameters
+
+
+def trainer(**options: Any) -> L.Trainer:
+    return L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+every_model = pytest.mark.parametrize("name", NAMES)
+
+
+@every_model
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_output_is_finite_and_has_one_row_per_example(name: str, batch_size: int) -> None:
+    model = tiny(name).eval()
+    batch = model.example_batch(batch_size)
+    output = model(batch[0])
+    reference = model(model.example_batch(2)[0])
+    assert output.shape == (batch_size, *reference.shape[1:])
+    assert output.dtype == torch.float32
+    assert output.isfinite().all()
+    assert batch[0].shape == (batch_size, *model.example_input_array.shape[1:])
+    assert model(model.example_input_array).shape == reference.shape
+    loss, sums, examples = model.measure(batch)
+    assert loss.shape == ()
+    assert loss.isfinite()
+    assert examples == batch_size
+    assert all(value.shape == () and value.isfinite() for value in sums.values())
+
+
+@every_model
+def test_evaluation_is_deterministic(name: str) -> None:
+    model = tiny(name).eval()
+    inputs = model.example_batch(4)[0]
+    torch.testing.assert_close(model(inputs), model(inputs), atol=0, rtol=0)
+
+
+@every_model
+def test_example_batch_leaves_the_mode_alone(name: str) -> None:
+    model = tiny(name)
+    model.example_batch(2)
+    assert all(module.training for module in model.net.modules())
+
+
+@every_model
+def test_every_parameter_has_a_finite_gradient_that_is_not_zero(name: str) -> None:
+    model = tiny(name)
+    model.measure(model.example_batch(16))[0].backward()
+    bad = [
+        key
+        for key, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
+    ]
+    assert bad == []
+
+
+@every_model
+def test_examples_do_not_mix_in_evaluation(name: str) -> None:
+    model = tiny(name).eval()
+    inputs = model.example_batch(4)[0]
+    changed = inputs.clone()
+    changed[1:] = 3 * changed[1:] + 1
+    output, changed_output = model(inputs), model(changed)
+    torch.testing.assert_close(output[0], changed_output[0], atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(output[1:], changed_output[1:])
+    torch.testing.assert_close(model(inputs[:1]), output[:1], atol=1e-6, rtol=1e-5)
+
+
+@every_model
+def test_overfits_one_batch(name: str) -> None:
+    model = tiny(name)
+    batch = model.example_batch(2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=OVERFIT_LR.get(name, 0.02))
+    wanted = OVERFIT_LOSS[zoo.MODELS[name].task]
+    assert model.eval().measure(batch)[0].item() > 2 * wanted
+    model.train()
+    for _ in range(200):
+        optimizer.zero_grad()
+        model.measure(batch)[0].backward()
+        optimizer.step()
+    assert model.eval().measure(batch)[0].item() < wanted
+
+
+@every_model
+def test_state_dict_belongs_to_the_network(name: str) -> None:
+    assert all(key.startswith("net.") for key in tiny(name).state_dict())
+
+
+def test_state_dict_keys_are_frozen() -> None:
+    assert state_dict_keys.current() == state_dict_keys.FILE.read_text(), (
+        "older checkpoints no longer fit; if that is wanted, run python -m tests.zoo.state_dict_keys"
+    )
+
+
+@every_model
+def test_checkpoint_alone_brings_the_model_back(name: str, tmp_path: Path) -> None:
+    model = tiny(name, optimizer=lambda p: torch.optim.AdamW(p, lr=0.0125, weight_decay=0.5))
+    batch = model.example_batch(4)
+    run = trainer(max_steps=1, default_root_dir=tmp_path)
+    loaders = [TensorLoader(batch, BatchSampler(4, 4)) for _ in range(2)]
+    run.fit(model, *loaders)
+    path = tmp_path / "model.ckpt"
+    run.save_checkpoint(path)
+
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["hyper_parameters"][CLASS_PATH] == f"zoo.{name}"
+    loaded = zoo.MODELS[name].cls.load_from_checkpoint(path).eval()
+    torch.testing.assert_close(loaded(batch[0]), model.eval()(batch[0]), atol=0, rtol=0)
+    optimizer = loaded.build_optimizer([nn.Parameter(torch.zeros(1))])
+    assert type(optimizer) is torch.optim.AdamW
+    assert optimizer.defaults["lr"] == 0.0125
+    assert optimizer.defaults["weight_decay"] == 0.5
+
+
+@every_model
+def test_default_optimizer_is_saved_as_plain_values(name: str) -> None:
+    model = tiny(name)
+    spec = model.hparams["optimizer"]
+    assert set(spec) == {"class_path", "init_args"}
+    again = tiny(name, optimizer=spec)
+    ours, theirs = (m.build_optimizer([nn.Parameter(torch.zeros(1))]) for m in (model, again))
+    assert type(ours) is type(theirs)
+    assert ours.defaults == theirs.defaults
+
+
+def is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(is_plain(v) for v in value)
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and is_plain(v) for k, v in value.items())
+    return value is None or type(value) in (bool, int, float, str)
+
+
+@every_model
+def test_hyperparameters_are_plain_and_rebuild_the_model(name: str) -> None:
+    model = tiny(name)
+    hparams = dict(model.hparams)
+    assert is_plain(hparams)
+    assert hparams.pop(CLASS_PATH) == f"zoo.{name}"
+    assert set(hparams) == set(arguments_of(name))
+    again = zoo.MODELS[name].cls(**hparams)
+    assert {k: v.shape for k, v in again.state_dict().items()} == {
+        k: v.shape for k, v in model.state_dict().items()
+    }
+    assert again.hparams == model.hparams
+
+
+@every_model
+def test_constructor_is_keyword_only_typed_and_documented(name: str) -> None:
+    doc = inspect.getdoc(zoo.MODELS[name].cls) or ""
+    described = set(re.findall(r"^    (\w+): \S", doc.partition("Args:\n")[2], flags=re.MULTILINE))
+    parameters = arguments_of(name)
+    assert described == set(parameters)
+    for parameter in parameters.values():
+        assert parameter.kind is parameter.KEYWORD_ONLY
+        assert parameter.annotation is not parameter.empty
+
+
+@every_model
+def test_book_section_is_named(name: str) -> None:
+    entry = zoo.MODELS[name]
+    doc = f"{inspect.getmodule(entry.cls).__doc__} {entry.cls.__doc__}"
+    assert entry.book == () or re.search(r"\b(sections?|chapters?) \d", doc)
+    assert all(re.fullmatch(r"M\d\d", book) for book in entry.book)
+
+
+@every_model
+def test_full_size_has_the_derived_number_of_parameters(name: str) -> None:
+    arguments, expected = FULL_SIZES[name]
+    with torch.device("meta"):
+        model = zoo.MODELS[name].cls(**arguments)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
+    assert model(model.example_input_array).shape[0] == 2
+
+
+def test_no_count_is_left_over() -> None:
+    assert sorted(FULL_SIZES) == NAMES
+
+
+@every_model
+def test_export_gives_the_same_outputs(name: str) -> None:
+    model = tiny(name).eval()
+    inputs = model.example_batch(2)[0]
+    exported = torch.export.export(model.net, (inputs,)).module()
+    torch.testing.assert_close(exported(inputs), model.net(inputs), atol=1e-6, rtol=1e-6)
+
+
+@every_model
+def test_compiling_in_place_leaves_keys_and_outputs_alone(name: str) -> None:
+    model = tiny(name).eval()
+    inputs = model.example_batch(2)[0]
+    keys = list(model.state_dict())
+    with (
+        torch.no_grad()
+    ):  # with gradients, torch warns of what the suite's shape checks look at while it traces
+        expected = model(inputs)
+        model.net.compile(backend="eager")
+        torch.testing.assert_close(model(inputs), expected, atol=1e-6, rtol=1e-6)
+    assert list(model.state_dict()) == keys
+
+
+@every_model
+def test_network_can_be_copied_and_pickled(name: str) -> None:
+    model = tiny(name).eval()
+    inputs = model.example_batch(2)[0]
+    for again in (copy.deepcopy(model.net), pickle.loads(pickle.dumps(model.net))):
+        torch.testing.assert_close(again(inputs), model(inputs), atol=0, rtol=0)
+        assert not {p.data_ptr() for p in again.parameters()} & {p.data_ptr() for p in model.parameters()}
+
+
+@every_model
+def test_moves_to_another_device_and_to_half_precision(name: str) -> None:
+    model = tiny(name).eval()
+    inputs = model.example_batch(2)[0]
+    expected = model(inputs)
+    half = copy.deepcopy(model.net).to(torch.bfloat16)(inputs.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), expected, atol=0.1, rtol=0.1)
+    model.to("meta")
+    assert model(inputs.to("meta")).device.type == "meta"
+
+
+@every_model
+def test_config_exists(name: str) -> None:
+    config = zoo.MODELS[name].config
+    assert config is None or (CONFIGS / config).is_file()
+
+
+def test_every_exported_task_is_registered() -> None:
+    exported = {
+        name
+        for name in zoo.__all__
+        if isinstance(getattr(zoo, name), type) and issubclass(getattr(zoo, name), Task)
+    }
+    assert exported == set(NAMES)
+    assert all(getattr(zoo, name) is zoo.MODELS[name].cls for name in NAMES)
+
+
+def with_argument(*arguments: str) -> list[tuple[str, str]]:
+    return [(name, argument) for name in NAMES for argument in arguments if argument in arguments_of(name)]
+
+
+@pytest.mark.parametrize(("name", "argument"), with_argument(*WIDTHS))
+def test_zero_width_is_refused(name: str, argument: str) -> None:
+    with pytest.raises(ValueError, match="is 0, but must be"):
+        tiny(name, **{argument: 0})
+
+
+@pytest.mark.parametrize(("name", "argument"), with_argument("hidden_sizes"))
+def test_zero_hidden_width_is_refused(name: str, argument: str) -> None:
+    sizes = [0 for _ in zoo.MODELS[name].tiny[argument]]
+    with pytest.raises(ValueError, match="is 0, but must be positive"):
+        tiny(name, **{argument: sizes})
+
+
+@pytest.mark.parametrize(("name", "argument"), with_argument("dropout"))
+def test_dropout_of_one_and_a_half_is_refused_and_zero_accepted(name: str, argument: str) -> None:
+    default = arguments_of(name)[argument].default
+
+    def dropout(value: float) -> Any:
+        return [value for _ in default] if isinstance(default, tuple) else value
+
+    with pytest.raises(ValueError, match=r"is 1\.5, but must be in \[0, 1\)"):
+        tiny(name, **{argument: dropout(1.5)})
+    model = tiny(name, **{argument: dropout(0)})
+    inputs = model.example_batch(3)[0]
+    torch.testing.assert_close(model(inputs), model.eval()(inputs))
+
+
+@every_model
+def test_negative_learning_rate_is_refused_when_the_model_is_made(name: str) -> None:
+    with pytest.raises(ValueError, match=r"Invalid learning rate: -1"):
+        tiny(name, optimizer=lambda p: torch.optim.SGD(p, lr=-1.0))
+
+
+@every_model
+def test_wrong_targets_are_refused_not_broadcast(name: str) -> None:
+    """Targets (batch,) against predictions (batch, 1) would else make a (batch, batch) loss."""
+    model = tiny(name)
+    batch = model.example_batch(3)
+    inputs, target = batch
+    wrong: Tensor = target[:, :1].squeeze(1) if target.ndim == 2 else target[:, None].expand(3, 2)
+    with pytest.raises((ValueError, RuntimeError, TypeError)):
+        model.measure(type(batch)(inputs, wrong))
