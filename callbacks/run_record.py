@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,7 @@ class RunRecord(L.Callback):
 
 
 def _write(folder: Path, summary: dict[str, Any]) -> None:
+    summary["written_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
     text = json.dumps(_without_non_finite(summary), indent=2, allow_nan=False)
     write_atomically(folder / FILE_NAME, f"{text}\n".encode())
 
