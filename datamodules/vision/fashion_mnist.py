@@ -45,7 +45,7 @@ TEST_LABELS = _file(
 def parse_idx(data: bytearray, *, name: str) -> UInt8[Tensor, "..."]:
     """Read an array of bytes in the IDX format of MNIST.
 
-    torchvision's reader would do the same, but importing it costs a second at each start.
+    torchvision's reader would do the same, but says of a damaged file only that an assertion failed.
 
     Args:
         data: The content of the file: the magic number ``00 00 08 rank``, the sizes as big-endian int32, the

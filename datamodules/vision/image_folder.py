@@ -3,37 +3,18 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from datamodules._registry import register
 from datamodules.base import BatchSize, Loader
 from datamodules.interface.batches import ImageBatch
 from datamodules.interface.checks import check_at_least, check_fraction, check_positive
 from datamodules.interface.errors import DataError
-from datamodules.interface.images import find_images, read_image
+from datamodules.interface.images import find_images
 from datamodules.loaders import WorkerLoader
 from datamodules.vision.base import ImageDataModule
+from datamodules.vision.files import Example, ImageFiles
 
 __all__ = ["ImageFolder"]
-
-Example = tuple[Path, int]  # an image file and its class index
-
-
-class _ImageFiles(Dataset[tuple[Tensor, Tensor]]):
-    """Image files, read when they are asked for."""
-
-    def __init__(self, examples: list[Example], *, channels: int, size: int) -> None:
-        self.examples = examples
-        self.channels = channels
-        self.size = size
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        path, label = self.examples[index]
-        return read_image(path, channels=self.channels, size=self.size), torch.tensor(label)
 
 
 @register(task="image classification")
@@ -137,7 +118,7 @@ class ImageFolder(ImageDataModule):
         return examples
 
     def _loader(self, split: str, *, shuffle: bool) -> Loader:
-        files = _ImageFiles(self.files[split], channels=self.in_channels, size=self.image_size)
+        files = ImageFiles(self.files[split], channels=self.in_channels, size=self.image_size)
         sampler = self.batch_sampler(len(files), shuffle=shuffle)
         return WorkerLoader(files, sampler, ImageBatch, num_workers=self.num_workers)
 

@@ -1,7 +1,7 @@
 """Tiny files for the contract tests, one builder for each datamodule that reads files.
 
-A builder writes its files into the folder it is given and returns the constructor's arguments. No two examples
-may be equal, or the splits would not look disjoint.
+A builder writes its files into the folder it is given and returns the constructor's arguments. No two
+examples may be equal, or the splits would not look disjoint.
 """
 
 import gzip
