@@ -40,7 +40,11 @@ def least_squares(
     x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
     x, y = x - x_mean, y - y_mean
     if l2 == 0:
-        rank = int(torch.linalg.matrix_rank(x))
+        # Columns of one scale, and rounding as in the given dtype: in float64 no dependence would show.
+        eps = 100 * torch.finfo(features.dtype).eps
+        spread = x.square().mean(dim=0).sqrt()
+        scaled = torch.where(spread > eps * x_mean.abs(), x / spread, 0)
+        rank = int(torch.linalg.matrix_rank(scaled, rtol=eps))
         if rank < x.shape[1]:
             raise ValueError(
                 f"the {x.shape[1]} columns have rank {rank}, so the least-squares solution is not unique: "
