@@ -1,6 +1,7 @@
 """Reading checkpoints: what they hold wins over class defaults, and loses to what the user says."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CommandError: If it is no checkpoint, or holds pickled objects.
     """
     try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that are refused anyway
+            checkpoint = torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         if not zipfile.is_zipfile(path):
             raise CommandError(f"--ckpt_path {path}: is not a checkpoint", FAILED) from error

@@ -1,6 +1,8 @@
 """Errors of the command line: one line for the user, and the exit code."""
 
-__all__ = ["FAILED", "INTERRUPTED", "USAGE", "CommandError"]
+import sys
+
+__all__ = ["FAILED", "INTERRUPTED", "USAGE", "CommandError", "print_error"]
 
 USAGE = 2
 """Exit code of a command that was not understood: nothing has run."""
@@ -22,3 +24,8 @@ class CommandError(Exception):
     def __init__(self, message: str, exit_code: int = USAGE) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def print_error(message: str) -> None:
+    """Write one line to standard error."""
+    print(f"error: {message}", file=sys.stderr)

@@ -16,10 +16,10 @@ from zoo_cli.sources import Sources
 
 __all__ = ["kfold"]
 
-USAGE_TEXT = """usage: python cli.py kfold --config FILE [--folds K] [--input FILE] [--output FILE] [fit options]
+USAGE_TEXT = """usage: python cli.py kfold --config FILE [--folds K] [--input FILE] [--output FILE] [OPTIONS]
 
 Trains on each of K folds, prints each fold's and the mean validation metrics, and predicts with the mean of
-the K models (of their predictions in the target's own units).
+the K models (of their predictions in the target's own units). OPTIONS are those of fit.
 
   --folds K       number of folds (default: the data's num_folds)
   --input FILE    rows to predict, - for standard input (default: the data's own unlabelled rows, if any)
@@ -45,7 +45,7 @@ def kfold(args: list[str]) -> int:
         return 0 if args else USAGE
     own, rest = _own_options(args)
     sources = Sources(with_full_names(rest))
-    check_settings(sources)
+    check_settings(sources, "fit")
     root_setting = sources.last("trainer.default_root_dir")
     root = Path(root_setting.value or "runs") if root_setting else Path("runs")
     chosen = sources.last("model.class_path") or sources.last("model")

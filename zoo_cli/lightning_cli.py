@@ -45,7 +45,7 @@ class ZooCLI(LightningCLI):
         self._checkpoint_path: Path | None = None
         self._restored: dict[str, Any] = {}
         self._explicit: Any = {}
-        quiet = {"exit_on_error": False}
+        quiet = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             LightningModule,
             LightningDataModule,

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Callable
 
 from zoo_cli.commands import COMMANDS, RUN_COMMANDS, top_help
-from zoo_cli.errors import USAGE, CommandError
-from zoo_cli.sources import print_error
+from zoo_cli.errors import USAGE, CommandError, print_error
 
 __all__ = ["main"]
 

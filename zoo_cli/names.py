@@ -82,38 +82,55 @@ def class_of(key: str, setting: Setting) -> Any:
     return cls
 
 
-def check_settings(sources: Sources) -> None:
-    """Check the classes of model and data, and the names of their arguments.
+def check_settings(sources: Sources, command: str) -> None:
+    """Check the names of all settings, and the classes of model and data.
 
     Raises:
-        CommandError: For the first class or argument that does not exist.
+        CommandError: For the first setting or class that does not exist.
     """
+    _check_top(sources, command)
     for key in PACKAGES:
-        chosen = sources.last(f"{key}.class_path") or sources.last(key)
+        chosen = None
         for setting in sources.settings:  # --model after a file's class_path wins, and the other way round
             if setting.key in (key, f"{key}.class_path") and setting.value is not None:
                 chosen = setting
-        if chosen is None or chosen.value is None:
+        if chosen is not None:
+            _check_arguments(key, chosen, sources)
+
+
+def _check_top(sources: Sources, command: str) -> None:
+    from lightning.pytorch import Trainer
+
+    known = ["seed_everything", "trainer", "model", "data", "compile", "ckpt_path", "config", "print_config"]
+    if command == "predict":
+        known += ["input", "output"]
+    of_trainer = [name for name in inspect.signature(Trainer.__init__).parameters if name != "self"]
+    for setting in sources.settings:
+        first, _, rest = setting.key.partition(".")
+        second = rest.partition(".")[0]
+        if first == "trainer" and second and second not in of_trainer:
+            near = near_names(setting.key, [f"trainer.{name}" for name in of_trainer])
+        elif first not in known:
+            near = near_names(setting.key, known + [f"trainer.{name}" for name in of_trainer])
+        else:
             continue
-        cls = class_of(key, chosen)
-        known = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-        for setting in sources.settings:
-            parts = setting.key.split(".")
-            if parts[0] != key or len(parts) < 2 or parts[1] in ("class_path", "dict_kwargs", "help"):
-                continue
-            if parts[1] == "init_args":
-                parts = parts[1:]
-            if len(parts) < 2 or parts[1] in known:
-                continue
-            earlier_class = any(
-                s.key == f"{key}.class_path"
-                and s.value != chosen.value
-                and s.where.split(":")[0] == setting.where.split(":")[0]
-                for s in sources.settings
-            )
-            if earlier_class:
-                continue  # written for the class that a later setting replaced
-            raise CommandError(
-                f"{setting.where}: {chosen.value} has no argument {parts[1]!r}{near_names(parts[1], known)} "
-                f"(it takes {', '.join(known)})"
-            )
+        raise CommandError(f"{setting.where}: there is no setting {setting.key}{near}")
+
+
+def _check_arguments(key: str, chosen: Setting, sources: Sources) -> None:
+    cls = class_of(key, chosen)
+    known = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    replaced = {  # files whose arguments are for a class that a later setting replaced
+        setting.file
+        for setting in sources.settings
+        if setting.key == f"{key}.class_path" and setting.value != chosen.value
+    }
+    for setting in sources.settings:
+        first, _, rest = setting.key.partition(".")
+        name = rest.removeprefix("init_args.").partition(".")[0]
+        if first != key or name in ("", "class_path", "init_args", *known) or setting.file in replaced:
+            continue
+        raise CommandError(
+            f"{setting.where}: {chosen.value} has no argument {name!r}{near_names(name, known)} "
+            f"(it takes {', '.join(known)})"
+        )

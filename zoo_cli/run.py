@@ -33,7 +33,7 @@ def run(command: str, args: list[str]) -> int:
         for key in ("model", "data"):
             names_of(key)  # so that help can name the classes
     else:
-        check_settings(sources)
+        check_settings(sources, command)
     try:
         run_cli(command, sources)
     except SystemExit as done:
@@ -136,8 +136,6 @@ def _one_line(text: str) -> str:
 
 def parsing_error(message: str, sources: Sources) -> str:
     """Jsonargparse's message, condensed: where, which key, what was given, what must be given."""
-    if unknown := re.search(r"unrecognized arguments: (--[^\s=]+)", message):
-        return f"{unknown[1]}: there is no such setting{_near_setting(unknown[1])}"
     keys = re.findall(r'(?:Parser key|Key|Option) [\'"]([\w.]+)[\'"]', message)
     if not keys:
         return _one_line(message)
@@ -149,7 +147,7 @@ def parsing_error(message: str, sources: Sources) -> str:
         canonical = key.replace("data.", "data.init_args.", 1)
     where = sources.where(canonical)
     if re.search(r"Option '[\w.]+' is not accepted|is not expected", message):
-        return f"{where}: there is no setting {key}{_near_setting(key)}"
+        return f"{where}: there is no setting {key}"
     expected = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
     expected = [e for e in expected if "NoneType" not in e]
     # The innermost value is the one that does not fit.
@@ -160,19 +158,6 @@ def parsing_error(message: str, sources: Sources) -> str:
     return f"{where}: {_one_line(message)}"
 
 
-def _near_setting(key: str) -> str:
-    """Trainer settings that look like a mistyped one."""
-    import inspect
-
-    from lightning.pytorch import Trainer
-
-    from datamodules.interface.registry import near_names
-
-    top = ["seed_everything", "trainer", "model", "data", "compile", "ckpt_path", "config"]
-    trainer = [f"trainer.{name}" for name in inspect.signature(Trainer.__init__).parameters if name != "self"]
-    return near_names(key.removeprefix("--"), top + trainer)
-
-
 def _silence_what_is_not_ours() -> None:
     """Drop Lightning's advertisements and its use of deprecated interfaces; warnings about the run stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -181,6 +166,8 @@ def _silence_what_is_not_ours() -> None:
     for text in (
         "does not have many workers",
         "callbacks used to create the checkpoint",
+        "Checkpoint directory .* exists and is not empty",
+        "The dirpath has changed from",
         "number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=f".*{text}.*")

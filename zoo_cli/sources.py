@@ -1,6 +1,5 @@
 """Where each setting of a command line comes from, so that an error can name flag, or file and line."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,8 +150,3 @@ def _walk(node: yaml.MappingNode, prefix: str, path: Path) -> Iterator[Setting]:
         yield Setting(key, value, f"{path}:{line}")
         if isinstance(value_node, yaml.MappingNode):
             yield from _walk(value_node, f"{key}.", path)
-
-
-def print_error(message: str) -> None:
-    """Write one line to standard error."""
-    print(f"error: {message}", file=sys.stderr)

@@ -53,6 +53,7 @@ class LinearScratchNetwork(nn.Module):
     task="regression",
     config="linear/linear_regression_scratch_synthetic.yaml",
     tiny={"in_features": 3, "out_features": 2},
+    full={"in_features": 2},
 )
 class LinearRegressionScratch(Regressor):
     """Linear regression from scratch, on half the squared error (section 3.4).
@@ -90,6 +91,7 @@ class LinearRegressionScratch(Regressor):
     task="regression",
     config="linear/weight_decay_scratch_synthetic.yaml",
     tiny={"in_features": 5, "weight_decay": 0.001},
+    full={"in_features": 200},
 )
 class WeightDecayScratch(Regressor):
     """Linear regression with the penalty ``weight_decay * ||w||^2 / 2`` in the training loss (section 3.7.3).

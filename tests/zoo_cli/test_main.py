@@ -1,0 +1,110 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import zoo
+from tests.zoo_cli.conftest import Run
+from zoo_cli.commands import COMMANDS
+
+
+def test_help_names_every_command_and_the_list_of_models(run: Run) -> None:
+    result = run("--help")
+    assert result.code == 0
+    for name in COMMANDS:
+        assert f"  {name} " in result.out
+    assert "python cli.py models" in result.out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from zoo_cli.main import main; main(['--help']); "
+        "sys.exit(', '.join({'torch', 'lightning', 'jsonargparse', 'yaml'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_command_is_a_usage_error(run: Run) -> None:
+    assert run().code == 2
+
+
+def test_unknown_command_names_a_near_one(one_line_error: Callable[..., str]) -> None:
+    assert "did you mean fit?" in one_line_error(2, "fitt")
+
+
+def test_models_as_json(succeed: Run) -> None:
+    rows = json.loads(succeed("models", "--json").out)
+    assert sorted(row["name"] for row in rows) == zoo.list_models()
+    lenet = next(row for row in rows if row["name"] == "LeNet")
+    assert lenet == {
+        "name": "LeNet",
+        "class_path": "zoo.LeNet",
+        "task": "image classification",
+        "book": ["M18"],
+        "params": 61_706,
+        "config": "configs/cnn/lenet_fashion_mnist.yaml",
+    }
+
+
+def test_data_as_json_has_no_parameters(succeed: Run) -> None:
+    rows = json.loads(succeed("data", "--json").out)
+    assert {row["params"] for row in rows} == {None}
+    assert "datamodules.Digits" in [row["class_path"] for row in rows]
+
+
+def test_every_book_id_of_this_scope_is_registered(succeed: Run) -> None:
+    models = {book for row in json.loads(succeed("models", "--json").out) for book in row["book"]}
+    data = {book for row in json.loads(succeed("data", "--json").out) for book in row["book"]}
+    assert {f"M{i:02d}" for i in range(1, 17)} | {"M18"} <= models
+    assert {f"D{i:02d}" for i in range(1, 7)} <= data
+
+
+def test_tables_list_names_tasks_and_configs(succeed: Run) -> None:
+    out = succeed("models").out
+    (line,) = [line for line in out.splitlines() if line.startswith("LeNet ")]
+    assert "61,706" in line
+    assert "configs/cnn/lenet_fashion_mnist.yaml" in line
+
+
+def test_layer_table_of_a_model(succeed: Run) -> None:
+    out = succeed("models", "LeNet").out
+    (conv2,) = [line.split() for line in out.splitlines() if line.startswith("conv2")]
+    # 6 * 16 * 25 + 16 parameters; 2 * 16 * 100 * 6 * 25 FLOPs.
+    assert conv2 == ["conv2", "Conv2d", "16", "x", "10", "x", "10", "2,416", "480,000"]
+    assert out.splitlines()[-1].split()[-2:] == ["61,706", "833,040"]
+
+
+def test_unknown_model_in_the_layer_table(one_line_error: Callable[..., str]) -> None:
+    assert "did you mean LeNet?" in one_line_error(2, "models", "LeNt")
+
+
+def test_help_of_fit_lists_the_models(run: Run) -> None:
+    result = run("fit", "--help")
+    assert result.code == 0
+    assert "zoo.LeNet" in result.out
+    assert "datamodules.Digits" in result.out
+
+
+def test_help_of_a_model_explains_its_arguments(run: Run) -> None:
+    result = run("fit", "--model.help", "LeNet")
+    assert result.code == 0
+    assert "Padding of the first convolution" in result.out
+
+
+@pytest.mark.parametrize("arguments", [["--print_config"], ["--help"]])
+def test_describing_a_run_prepares_no_data(
+    run: Run, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datamodules import Digits
+
+    def prepare(self: Digits) -> None:
+        raise AssertionError("prepare_data ran")
+
+    monkeypatch.setattr(Digits, "prepare_data", prepare)
+    monkeypatch.setattr(Digits, "read_splits", prepare)
+    assert run("fit", "--config", "configs/quickstart.yaml", *arguments).code == 0
+    assert not Path("runs").exists()
