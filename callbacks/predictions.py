@@ -14,7 +14,7 @@ from callbacks._pictures import new_figure, save_figure
 from zoo.tasks import ImageClassifier, Regressor
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
 __all__ = ["Predictions", "draw_classified_images", "draw_regression"]
 
@@ -201,18 +201,20 @@ def draw_classified_images(
         title: Title of the picture.
     """
     figure = new_figure(13.5, 6.4)
+    figure.set_layout_engine("none")  # arranging this many panels takes longer than drawing them
     figure.suptitle(title, fontsize=12)
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1.0, 1.05])[0]
-    _draw_images(left, shown, class_names)
-    _draw_confusion(right, labels, predicted, class_names)
+    _draw_images(figure, shown, class_names)
+    _draw_confusion(figure, labels, predicted, class_names)
     return figure
 
 
-def _draw_images(figure: "SubFigure", shown: Sequence[Shown], class_names: Sequence[str]) -> None:
-    panels = figure.subplots(ROWS, COLUMNS).flatten()
-    for axes in panels:
+def _draw_images(figure: "Figure", shown: Sequence[Shown], class_names: Sequence[str]) -> None:
+    grid = figure.add_gridspec(
+        ROWS, COLUMNS, left=0.01, right=0.48, top=0.86, bottom=0.01, hspace=0.42, wspace=0.05
+    )
+    for i, example in enumerate(shown[: ROWS * COLUMNS]):
+        axes = figure.add_subplot(grid[i])
         axes.axis("off")
-    for axes, example in zip(panels, shown, strict=False):
         pixels = example.image
         if pixels.min() < 0 or pixels.max() > 1:  # normalised: bring it back into the range that can be shown
             pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-8)
@@ -224,20 +226,18 @@ def _draw_images(figure: "SubFigure", shown: Sequence[Shown], class_names: Seque
         if wrong:
             text += f"\nnot {_short(class_names[example.label])}"
         axes.set_title(text, fontsize=8, color="tab:red" if wrong else "tab:green", pad=3)
-    figure.suptitle("predicted class; red: wrong", fontsize=10)
+    figure.text(0.245, 0.935, "predicted class; red: wrong", fontsize=10, ha="center", va="center")
 
 
-def _draw_confusion(
-    figure: "SubFigure", labels: Tensor, predicted: Tensor, class_names: Sequence[str]
-) -> None:
+def _draw_confusion(figure: "Figure", labels: Tensor, predicted: Tensor, class_names: Sequence[str]) -> None:
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
     n = len(class_names)
     counts = multiclass_confusion_matrix(predicted, labels, num_classes=n)
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    axes = figure.subplots()
+    axes = figure.add_axes((0.575, 0.12, 0.37, 0.78))
     picture = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
+    figure.colorbar(picture, ax=axes, label="share of the true class", fraction=0.04, pad=0.02)
     axes.set(title="confusion matrix", xlabel="predicted class", ylabel="true class")
     if n <= MAX_TICKS:
         names = [_short(name) for name in class_names]
