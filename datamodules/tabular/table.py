@@ -54,15 +54,16 @@ class Table(NamedTuple):
 
 def as_numbers(cells: Iterable[str | None]) -> list[float]:
     """The numbers that cells write; NaN for a missing value and for what is no finite number."""
-    values: list[float] = []
-    for cell in cells:
+    cells = list(cells)
+    known: dict[str | None, float] = {None: math.nan}
+    for cell in {cell for cell in cells if cell is not None}:  # cells repeat, and text is slow to refuse
         try:
-            value = math.nan if cell is None else float(cell)
+            value = float(cell)
         except ValueError:
             value = math.nan
         # float() also takes inf, and 1_000 as Python spells it.
-        values.append(value if cell is not None and math.isfinite(value) and "_" not in cell else math.nan)
-    return values
+        known[cell] = value if math.isfinite(value) and "_" not in cell else math.nan
+    return [known[cell] for cell in cells]
 
 
 def parse_csv(text: str, *, name: str, missing_values: Sequence[str] = MISSING_VALUES) -> Table:
