@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -258,7 +259,8 @@ class Task(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to save a lost run; save the running sums, so that an epoch's mean survives a resume."""
-        if self._trainer is not None and self.trainer.training:
+        # Also when a validation within the run asks for it: `trainer.training` is false then.
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             self._raise_if_not_finite()
         unsaved = {n: v[UNSAVED] for n, v in self.hparams.items() if isinstance(v, dict) and UNSAVED in v}
         if unsaved and not self._warned_of_unsaved:
