@@ -15,6 +15,7 @@ from zoo_cli import checkpoints, predict, run_directory, run_trainer
 from zoo_cli.commands import RUN_COMMANDS
 from zoo_cli.links import LINKED_VALUES, MISSING, linked_value
 from zoo_cli.names import class_of
+from zoo_cli.resume import ChangedOptimizer, changed_arguments
 from zoo_cli.sources import Setting, Sources
 
 __all__ = ["ZooCLI"]
@@ -186,6 +187,7 @@ class ZooCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the zoo's own loggers and callbacks."""
         config = self.config_init[self.command].trainer.as_dict()
+        changes = self._changed_optimizer()
         if self.run_directory is not None and not config["barebones"]:
             config = run_trainer.complete(
                 config,
@@ -195,7 +197,17 @@ class ZooCLI(LightningCLI):
                 name=self._name(),
                 sources=self.sources,
             )
+            if changes:
+                config["callbacks"].append(ChangedOptimizer(changes))
         return Trainer(**config)
+
+    def _changed_optimizer(self) -> dict[str, Any]:
+        saved = self._restored.get("init_args", {}).get("optimizer")
+        wanted = self.config[self.command].model.init_args.get("optimizer")
+        if self.command != "fit" or saved is None or wanted is None:
+            return {}
+        where = self.sources.where("model.init_args.optimizer")
+        return changed_arguments(saved, json.loads(json.dumps(wanted.as_dict())), where)
 
     # Running
 

@@ -66,6 +66,24 @@ def test_optimizer_comes_back_as_it_was_trained_with(succeed: Run) -> None:
     assert load(path)["optimizer_states"][0]["param_groups"][0]["lr"] == 0.005
 
 
+def test_changed_learning_rate_wins_on_resume_and_keeps_its_place_in_the_schedule(succeed: Run) -> None:
+    schedule = ["--model.init_args.lr_scheduler", "torch.optim.lr_scheduler.StepLR"]
+    schedule += ["--model.init_args.lr_scheduler.init_args.step_size", "1"]
+    succeed("fit", *SHORT, *schedule)
+    lr = ["--model.init_args.optimizer.init_args.lr", "0.01"]
+    succeed("fit", *SHORT, *schedule, *lr, "--ckpt_path", "last", "--trainer.max_epochs", "2")
+    checkpoint = load("runs/quickstart/version_0/checkpoints/last.ckpt")
+    # Two epochs have passed, each dividing the rate by ten.
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-4)
+
+
+def test_resuming_with_another_optimizer_is_refused(succeed: Run, one_line_error: Callable[..., str]) -> None:
+    succeed("fit", *SHORT)
+    flags = ["--ckpt_path", "last", "--model.init_args.optimizer", "torch.optim.SGD"]
+    line = one_line_error(2, "fit", *SHORT, *flags)
+    assert "optimizer is torch.optim.SGD, but the checkpoint holds the state of torch.optim.AdamW" in line
+
+
 def test_default_optimizer_is_overridden_one_argument_at_a_time(succeed: Run) -> None:
     flags = [
         "--model",
