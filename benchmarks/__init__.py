@@ -1,0 +1,1 @@
+"""Side-by-side measurements of speed; none of them is part of the tests."""

@@ -1,0 +1,63 @@
+"""Callbacks that time a run of the command line from within; they write into the folder of the run."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+__all__ = ["EpochClock", "FirstStepClock"]
+
+
+class EpochClock(L.Callback):
+    """Writes ``epoch_clock.json``: seconds and images of all epochs after the first, without validation.
+
+    What happens between the batches and between the epochs counts: logging, checkpoints, pictures, progress.
+    Validation does not, nor what comes after the last epoch.
+    """
+
+    def __init__(self) -> None:
+        self._started_at = 0.0
+        self._validating_since = 0.0
+        self._validation_seconds = 0.0
+        self._images = 0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock in the second epoch."""
+        if trainer.current_epoch == 1:
+            self._started_at = time.perf_counter()
+            self._validation_seconds = 0.0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the images."""
+        if trainer.current_epoch > 0:
+            self._images += len(batch[0])
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock."""
+        self._validating_since = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let the clock go on."""
+        self._validation_seconds += time.perf_counter() - self._validating_since
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the file."""
+        seconds = time.perf_counter() - self._started_at - self._validation_seconds
+        result = {"images": self._images, "seconds": seconds}
+        Path(trainer.default_root_dir, "epoch_clock.json").write_text(json.dumps(result))
+
+
+class FirstStepClock(L.Callback):
+    """Writes ``first_step.json``: the time of day (seconds since 1970) at which the first step was done."""
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the file, once."""
+        path = Path(trainer.default_root_dir, "first_step.json")
+        if not path.exists():
+            path.write_text(json.dumps(time.time()))
