@@ -142,31 +142,30 @@ def _download(file: RemoteFile, target: Path) -> None:
     import requests  # comes with pooch, which downloads with it
     from pooch import HTTPDownloader
 
-    part = target.with_name(
-        f".part-{target.name}"
-    )  # keeps the suffix; one name, so that leftovers get replaced
+    # The suffix stays, since it says how to unpack; what a killed download left under this name gets replaced.
+    part = target.with_name(f".part-{target.name}")
     get = HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=TIMEOUT)
     causes: dict[str, str] = {}
+    urls = list(file.urls)
     try:
         for _ in range(ROUNDS):
-            for url in [
-                url for url in file.urls if url not in causes or causes[url].startswith("no connection")
-            ]:
+            unreached: list[str] = []
+            for url in urls:
                 try:
                     get(url, str(part), None)
                     _check(part, file)
                 except requests.HTTPError as error:
                     causes[url] = str(error).partition(" for url")[0]  # "404 Client Error: Not Found"
-                except requests.Timeout:
-                    causes[url] = f"no connection: no answer for {TIMEOUT} s"
                 except requests.RequestException as error:
                     causes[url] = f"no connection: {_innermost(error)}"
+                    unreached.append(url)
                 except _BadFileError as error:
                     causes[url] = f"the download {error}"
                     logger.warning("%s: the download %s; it is deleted", url, error)
                 else:
                     os.replace(part, target)
                     return
+            urls = unreached
     finally:
         part.unlink(missing_ok=True)
     listed = "; ".join(f"{url} ({cause})" for url, cause in causes.items())
