@@ -162,7 +162,7 @@ class Task(L.LightningModule):
         self._logged = (self._sums["train"].totals(), self._sums["train"].examples)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Start the epoch where Lightning does not say so: resumed from a checkpoint of an epoch's last step."""
+        """Start the epoch where Lightning does not say so: resumed from an epoch's last step."""
         if self._sums_epoch != self.current_epoch:
             self.on_train_epoch_start()
 
