@@ -142,7 +142,7 @@ def _download(file: RemoteFile, target: Path) -> None:
     import requests  # comes with pooch, which downloads with it
     from pooch import HTTPDownloader
 
-    # The suffix stays, since it says how to unpack; what a killed download left under this name gets replaced.
+    # The suffix stays, since it says how to unpack; what a killed download left under this name is replaced.
     part = target.with_name(f".part-{target.name}")
     get = HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=TIMEOUT)
     causes: dict[str, str] = {}

@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pooch
 import pytest
 
-from datamodules import _download
 from datamodules._download import RemoteFile, get_file, read_file
 from datamodules.interface.errors import DataError
 
@@ -203,20 +203,19 @@ def test_a_folder_that_cannot_be_made_is_named(server: Server, tmp_path: Path) -
         get_file(remote(server.url + "/numbers.gz"), [tmp_path / "file" / "numbers.gz"])
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.answers |= {"/numbers.gz": PACKED, "/mirror.gz": PACKED}
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
 
-    def full(*_: Any) -> None:
+    def fill_the_disk(_: Any, url: str, output_file: str, *__: Any) -> None:
+        asked.append(url)
+        Path(output_file).write_bytes(PACKED[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_download.os, "replace", full)
-    urls = [server.url + path for path in ("/numbers.gz", "/mirror.gz")]
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", fill_the_disk)
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\); make room"):
-        get_file(remote(*urls), [tmp_path / "numbers.gz"])
+        get_file(remote("http://127.0.0.1/1", "http://127.0.0.1/2"), [tmp_path / "numbers.gz"])
     assert visible(tmp_path) == []
-    assert server.asked == ["/numbers.gz"]  # another mirror would not help
+    assert asked == ["http://127.0.0.1/1"]  # another mirror would not help
 
 
 def test_what_a_killed_download_left_is_replaced(server: Server, tmp_path: Path) -> None:
