@@ -16,11 +16,8 @@ from zoo_cli.commands import COMMANDS, RUN_COMMANDS
 from zoo_cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [
-    path
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
-    if path.is_file()
-]
+FOLDERS_OF_PAGES = (".", "docs", "benchmarks")
+PAGES = [page for folder in FOLDERS_OF_PAGES for page in sorted((ROOT / folder).glob("*.md"))]
 ERRATA = ROOT / "docs" / "errata.md"
 OUR_PACKAGES = ("zoo", "datamodules", "callbacks", "zoo_cli")
 FOLDERS = (*OUR_PACKAGES, "configs", "tests", "docs", "benchmarks", r"\.ci")
@@ -49,7 +46,7 @@ def missing_files(text: str) -> list[str]:
             path = word.split("::")[0].rstrip(".:")
             if re.match(rf"({'|'.join(FOLDERS)})/", path):
                 pattern = re.sub(r"<[^<>]*>", "*", path)
-                if not any(ROOT.glob(pattern.rstrip("/"))):
+                if "/.venv" not in path and not any(ROOT.glob(pattern.rstrip("/"))):
                     missing.append(path)
     return missing
 
