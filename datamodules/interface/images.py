@@ -1,4 +1,4 @@
-"""Reading and preprocessing images, for datamodules and for models that classify a photograph on their own."""
+"""Reading and preprocessing images, for datamodules and for models that classify a photograph alone."""
 
 import io
 from collections.abc import Sequence
@@ -19,7 +19,9 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".ti
 MODES = {1: "L", 3: "RGB"}
 
 
-def decode_image(data: bytes, *, name: str, channels: int, size: int | None) -> UInt8[Tensor, "channels height width"]:
+def decode_image(
+    data: bytes, *, name: str, channels: int, size: int | None
+) -> UInt8[Tensor, "channels height width"]:
     """Decode an image file.
 
     Args:
