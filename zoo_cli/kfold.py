@@ -75,8 +75,7 @@ def kfold(args: list[str]) -> int:
         fold += 1
     mean = {key: sum(metrics[key] for metrics in folds) / len(folds) for key in folds[0]}
     print("mean      " + "  ".join(f"{k} {v:.4f}" for k, v in mean.items()))
-    summary = {"folds": folds, "mean": mean}
-    (directory / "kfold.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    _write_summary(directory, folds, mean)
     if predictions:
         output = own.get("--output", str(directory / "submission.csv"))
         ensemble = torch.stack(predictions).mean(dim=0).reshape(-1)
@@ -86,6 +85,23 @@ def kfold(args: list[str]) -> int:
         if output != "-":
             print(f"predictions of the ensemble: {output}")
     return 0
+
+
+def _write_summary(directory: Path, folds: list[dict[str, float]], mean: dict[str, float]) -> None:
+    """A record like that of a run, with the means; the folds' own records no longer count as results."""
+    paths = sorted(directory.glob("*/version_*/summary.json"), key=lambda p: p.stat().st_mtime)
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    summary = {
+        **records[-1],
+        "config": f"{records[-1]['config'] or records[-1]['name']} ({len(folds)} folds)",
+        "metrics": {f"kfold/{key.removeprefix('val/')}": value for key, value in mean.items()},
+        "best": mean,
+        "wall_time_s": sum(record["wall_time_s"] for record in records),
+        "folds": folds,
+    }
+    for path, record in [*zip(paths, records, strict=True), (directory / "summary.json", summary)]:
+        record["status"] = "finished" if record is summary else "fold"
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _own_options(args: list[str]) -> tuple[dict[str, str], list[str]]:
