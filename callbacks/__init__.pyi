@@ -8,3 +8,5 @@ from .progress import RichProgress as RichProgress
 from .progress import progress_bar as progress_bar
 from .progress_board import ProgressBoard as ProgressBoard
 from .run_record import RunRecord as RunRecord
+
+__all__: list[str]

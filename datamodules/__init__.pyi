@@ -12,3 +12,5 @@ from .tabular.synthetic import SyntheticRegression as SyntheticRegression
 from .vision.digits import Digits as Digits
 from .vision.fashion_mnist import FashionMNIST as FashionMNIST
 from .vision.image_folder import ImageFolder as ImageFolder
+
+__all__: list[str]

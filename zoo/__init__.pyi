@@ -21,3 +21,5 @@ from .scratch.linear import WeightDecayScratch as WeightDecayScratch
 from .scratch.mlp import DropoutMLPScratch as DropoutMLPScratch
 from .scratch.mlp import MLPScratch as MLPScratch
 from .tasks.base import NonFiniteLossError as NonFiniteLossError
+
+__all__: list[str]

@@ -69,7 +69,9 @@ class Registry:
         def add(cls: type[T]) -> type[T]:
             name = cls.__name__
             if name in self._entries:
-                raise ValueError(f"{self.package}.{name} is registered twice: {self._entries[name].cls} and {cls}")
+                raise ValueError(
+                    f"{self.package}.{name} is registered twice: {self._entries[name].cls} and {cls}"
+                )
             self._entries[name] = Entry(
                 name=name,
                 cls=cls,
