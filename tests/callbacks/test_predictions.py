@@ -9,7 +9,7 @@ import callbacks.predictions as module
 from callbacks import Predictions
 from datamodules import SyntheticRegression
 from datamodules.interface.batches import ImageBatch
-from tests.callbacks.conftest import MakeTrainer, digits, lenet
+from tests.callbacks.conftest import MakeTrainer, Spoil, digits, lenet
 from zoo import LinearRegression
 
 
@@ -31,7 +31,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_pictures_of_validation_and_test_agree_with_the_metrics(
     make_trainer: MakeTrainer, tmp_path: Path, drawn: dict[str, Any]
 ) -> None:
-    trainer = make_trainer(Predictions(), max_epochs=3)
+    trainer = make_trainer(Predictions(), Spoil())
     model = lenet()
     trainer.fit(model, datamodule=digits())
     title, labels, predicted, shown = drawn["validation"]
@@ -60,9 +60,9 @@ def test_the_weights_are_as_trained_afterwards(make_trainer: MakeTrainer, drawn:
     with_picture, without = lenet(), lenet()
     without.load_state_dict(with_picture.state_dict())
     torch.manual_seed(1)
-    make_trainer(Predictions()).fit(with_picture, datamodule=digits())
+    make_trainer(Predictions(), Spoil()).fit(with_picture, datamodule=digits())
     torch.manual_seed(1)
-    make_trainer(logger=False).fit(without, datamodule=digits())
+    make_trainer(Spoil(), logger=False).fit(without, datamodule=digits())
     assert drawn
     for name, value in without.state_dict().items():
         assert torch.equal(value, with_picture.state_dict()[name]), name
