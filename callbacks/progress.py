@@ -92,9 +92,11 @@ class RichProgress(RichProgressBar):
         self._first_batch = trainer.fit_loop.total_batch_idx + 1
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Any:
-        """The metrics beside the bar."""
+        """The losses, the metric that chooses the best checkpoint, and the time left."""
         items = super().get_metrics(trainer, pl_module)
-        items.pop("v_num", None)
+        # More than these would wrap on a terminal of usual width.
+        shown = ("train/loss_step", "val/loss", getattr(pl_module, "monitor", "val/loss"))
+        items = {name: items[name] for name in dict.fromkeys(shown) if name in items}
         batches, epochs = trainer.num_training_batches, trainer.max_epochs
         if isinstance(batches, int) and batches > 0 and epochs is not None and epochs > 0:
             done = trainer.fit_loop.total_batch_idx + 1

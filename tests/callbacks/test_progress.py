@@ -56,7 +56,8 @@ def test_the_bar_shows_losses_and_the_time_left(make_trainer: MakeTrainer) -> No
 
     make_trainer(Watching()).fit(lenet(), datamodule=digits())
     assert {"train/loss_step", "ETA"} <= set(seen[6])
-    assert "val/loss" in seen[-1]
+    assert set(seen[-1]) <= {"train/loss_step", "val/loss", "val/acc", "ETA"}
+    assert {"val/loss", "val/acc"} <= set(seen[-1])
 
 
 def test_time_left_counts_only_what_was_done_since_the_start() -> None:
