@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from benchmarks.fashion_mnist import read_unpacked
 from torch import Tensor, nn
+
+from benchmarks.fashion_mnist import read_unpacked
 
 __all__ = ["NETWORKS", "main"]
 
@@ -63,11 +64,11 @@ def read_training_images(data_dir: Path) -> tuple[Tensor, Tensor]:
 
 def train_epoch(net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> None:
     """One pass over the images in a new order; nothing is logged."""
-    for batch in torch.randperm(len(labels)).split(BATCH_SIZE):
+    for batch in torch.split(torch.randperm(len(labels)), BATCH_SIZE):
         logits = net(images[batch].float() / 255)
         loss = F.cross_entropy(logits, labels[batch])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # as torch declares it
         optimizer.step()
 
 
