@@ -88,6 +88,14 @@ class Task(L.LightningModule):
         """Write this value of an argument into checkpoints (the command line has specs of its own)."""
         self.hparams[name] = value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of the hook that runs some forty times a step, and a module's way of setting
+        # an attribute (is it a parameter, a buffer, a module?) takes a twentieth of a small model's step.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     # The task
 
     def measure(self, batch: Any) -> tuple[Tensor, dict[str, Tensor], int]:
