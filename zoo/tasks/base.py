@@ -89,7 +89,7 @@ class Task(L.LightningModule):
         self.hparams[name] = value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the name of the hook that runs some forty times a step, and a module's way of setting
+        # Lightning notes the name of the running hook some forty times a step, and a module's way of setting
         # an attribute (is it a parameter, a buffer, a module?) takes a twentieth of a small model's step.
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
