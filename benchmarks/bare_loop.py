@@ -65,7 +65,7 @@ def read_training_images(data_dir: Path) -> tuple[Tensor, Tensor]:
 def train_epoch(net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> None:
     """One pass over the images in a new order; nothing is logged."""
     for batch in torch.split(torch.randperm(len(labels)), BATCH_SIZE):
-        logits = net(images[batch].float() / 255)
+        logits = net(images.index_select(0, batch).float() / 255)  # many times as fast as images[batch]
         loss = F.cross_entropy(logits, labels[batch])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # as torch declares it
