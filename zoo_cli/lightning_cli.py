@@ -1,6 +1,7 @@
 """LightningCLI with the zoo's rules: links that never lie, checkpoints that never mix, one run directory."""
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,9 @@ class ZooCLI(LightningCLI):
             run_trainer.place_loggers(trainer, self._choose_run_directory)
 
     def _choose_run_directory(self) -> Path:
+        given = os.environ.get(run_directory.RUN_DIRECTORY)
+        if self.run_directory is None and given is not None:
+            self.run_directory = Path(given)  # a further process of a run on several devices
         if self.run_directory is None:
             resumed = (
                 run_directory.run_of_checkpoint(self._checkpoint_path) if self._checkpoint_path else None
@@ -155,6 +159,7 @@ class ZooCLI(LightningCLI):
             ):
                 resumed = run_directory.new_version(self._root(), self._name())
             self.run_directory = resumed
+            os.environ[run_directory.RUN_DIRECTORY] = str(resumed)
         return self.run_directory
 
     def _instantiator(self, key: str) -> Any:

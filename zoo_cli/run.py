@@ -57,13 +57,17 @@ def run_cli(command: str, sources: Sources) -> Any:
     """
     _silence_what_is_not_ours()
     from zoo_cli.lightning_cli import ZooCLI
+    from zoo_cli.run_directory import RUN_DIRECTORY
 
     failure: list[tuple[str, Exception]] = []
     stage: list[str] = []
-    argv, sys.argv = sys.argv, sys.argv[:1]  # Lightning warns when it is given arguments and there are others
+    # Lightning starts further processes of a multi-device run by this command line.
+    argv, sys.argv = sys.argv, [sys.argv[0], command, *sources.args]
     try:
         return ZooCLI(command, sources, failure, stage)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and not stage:
+            raise  # --help or --print_config; within a run it is Lightning's answer to the keyboard
         message = "stopped by the keyboard; `--ckpt_path last` goes on from the last epoch"
         raise CommandError(message, INTERRUPTED) from None
     except CommandError:
@@ -74,6 +78,7 @@ def run_cli(command: str, sources: Sources) -> Any:
         raise _explained(error, failure, bool(stage), sources) from error
     finally:
         sys.argv = argv
+        os.environ.pop(RUN_DIRECTORY, None)
 
 
 def _explained(

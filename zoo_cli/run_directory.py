@@ -5,7 +5,10 @@ from pathlib import Path
 from zoo_cli.errors import FAILED, CommandError
 from zoo_cli.sources import Sources
 
-__all__ = ["find_checkpoint", "new_version", "run_name", "run_of_checkpoint"]
+__all__ = ["RUN_DIRECTORY", "find_checkpoint", "new_version", "run_name", "run_of_checkpoint"]
+
+RUN_DIRECTORY = "ZOO_RUN_DIRECTORY"
+"""Environment variable by which the processes of one run learn its directory from the first of them."""
 
 
 def run_name(sources: Sources, model_class_path: str) -> str:

@@ -87,6 +87,8 @@ class FashionMNIST(ImageDataModule):
         data_dir: Folder of the datasets; None means ``$ZOO_DATA_DIR``, else ``data``.
         val_size: Images held out of the training images for validation, in [1, 59999].
         flip: Flip each training image left to right with probability 1/2, drawn anew in each epoch.
+        crop_padding: Pixels of black added on each side of a training image before a window of its own size
+            is cut out at random; at least 0.
     """
 
     in_channels = 1
@@ -113,8 +115,11 @@ class FashionMNIST(ImageDataModule):
         data_dir: str | None = None,
         val_size: int = 6000,
         flip: bool = False,
+        crop_padding: int = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, image_size=image_size, flip=flip)
+        super().__init__(
+            batch_size=batch_size, seed=seed, image_size=image_size, flip=flip, crop_padding=crop_padding
+        )
         if not 1 <= val_size <= 59_999:
             raise ValueError(f"val_size is {val_size!r}, but must be in [1, 59999]")
         self.data_dir = data_dir

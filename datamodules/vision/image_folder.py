@@ -36,6 +36,8 @@ class ImageFolder(ImageDataModule):
         val_fraction: Share of the training images held out for validation if there is no ``val``, in (0, 1).
         test_fraction: Share of the training images held out for testing if there is no ``test``, in (0, 1).
         flip: Flip each training image left to right with probability 1/2, drawn anew each time it is seen.
+        crop_padding: Pixels of black added on each side of a training image before a window of its own size
+            is cut out at random; at least 0.
 
     Attributes:
         class_names: The names of the classes' folders, in alphabetical order.
@@ -54,8 +56,11 @@ class ImageFolder(ImageDataModule):
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         flip: bool = False,
+        crop_padding: int = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, image_size=image_size, flip=flip)
+        super().__init__(
+            batch_size=batch_size, seed=seed, image_size=image_size, flip=flip, crop_padding=crop_padding
+        )
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels is {in_channels!r}, but must be 1 (grey) or 3 (colour)")
         check_at_least("num_workers", num_workers, 0)

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datamodules import DataError, Digits
+from datamodules import DataError, Digits, FashionMNIST
 from datamodules.interface.batches import Batch, ImageBatch
-from datamodules.vision.base import ImageDataModule
+from datamodules.vision.base import ImageDataModule, random_crop
 from zoo import SoftmaxRegression
 
 
@@ -147,3 +147,29 @@ def test_what_is_no_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_image_size_is_checked() -> None:
     with pytest.raises(ValueError, match="image_size is 0, but must be at least 1"):
         Digits(image_size=0)
+
+
+def test_each_image_is_shifted_on_its_own_by_at_most_the_padding() -> None:
+    images = torch.rand(64, 3, 5, 6) + 1
+    shifted = random_crop(images, 2)
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    shifts = set()
+    for i in range(64):
+        found = [
+            (top, left)
+            for top in range(5)
+            for left in range(5)
+            if torch.equal(shifted[i], padded[i, :, top : top + 5, left : left + 6])
+        ]
+        assert len(found) == 1
+        shifts.update(found)
+    assert {top for top, _ in shifts} == {left for _, left in shifts} == set(range(5))
+    assert len(shifts) > 15  # both directions are drawn apart
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_only_training_images_are_shifted(training: bool) -> None:
+    data = FashionMNIST(crop_padding=2)
+    data.trainer = SimpleNamespace(training=training)  # type: ignore[assignment]
+    batch = ImageBatch(torch.rand(32, 1, 28, 28), torch.zeros(32, dtype=torch.int64))
+    assert torch.equal(data.on_after_batch_transfer(batch, 0).image, batch.image) is not training

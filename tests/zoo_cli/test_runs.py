@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,39 @@ def test_normal_run_is_quiet() -> None:
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 2
     assert done.stdout.splitlines()[1].startswith("epoch 1/1  train/loss ")
+
+
+@pytest.mark.slow
+def test_two_processes_train_in_one_run_and_measure_what_one_measures() -> None:
+    two = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+
+    def command(*args: str) -> str:
+        whole = [sys.executable, "-m", "zoo_cli", *args]
+        done = subprocess.run(whole, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    command("fit", *QUICKSTART, "--trainer.max_epochs", "1", *two)
+    assert [p.name for p in Path("runs/quickstart").iterdir()] == ["version_0"]
+    # 300 test images on two processes, none of them twice.
+    assert command("test", *QUICKSTART, *two) == command("test", *QUICKSTART)
+
+
+@pytest.mark.slow
+def test_interrupted_run_says_how_to_go_on() -> None:
+    command = [sys.executable, "-m", "zoo_cli", "fit", *QUICKSTART, "--trainer.max_epochs", "2000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "epoch    2/2000" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert err == "error: stopped by the keyboard; `--ckpt_path last` goes on from the last epoch\n"
+    run = Path("runs/quickstart/version_0")
+    assert json.loads((run / "summary.json").read_text())["status"] == "stopped"
+    assert (run / "checkpoints/last.ckpt").is_file()
 
 
 # Predicting

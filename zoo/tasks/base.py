@@ -217,7 +217,8 @@ class Task(L.LightningModule):
         totals, examples = self._sums[stage].reduced(reduce)
         for name, total in totals.items():
             value = total / examples
-            self.log(f"{stage}/{name}", value, prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
+            # Equal on all processes already; sync_dist only tells Lightning so.
+            self.log(f"{stage}/{name}", value, prog_bar=True, on_epoch=True, batch_size=1, sync_dist=True)
 
     def _raise_if_not_finite(self) -> None:
         first_bad = self._sums["train"].first_bad_step()
