@@ -2,17 +2,27 @@
 
 import shlex
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.profilers import PassThroughProfiler
 
 import callbacks as zoo_callbacks
 from zoo_cli.sources import Sources, shipped_configs
 
 __all__ = ["complete", "place_loggers"]
+
+
+class NoProfiler(PassThroughProfiler):
+    """Profiles nothing, quickly: Lightning's own makes a generator for each of about 100 calls in a step."""
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Do nothing."""
+        return nullcontext()
 
 
 def place_loggers(trainer: Namespace, directory: Callable[[], Path]) -> None:
@@ -77,6 +87,8 @@ def complete(
         own.append(zoo_callbacks.RunRecord(name=name, config=_shown(sources), command=shown))
     if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own):
         own.append(zoo_callbacks.progress_bar())
+    if config["profiler"] is None:
+        config["profiler"] = NoProfiler()
     if config["enable_model_summary"] is None:
         config["enable_model_summary"] = False  # `models NAME` shows the layers
     config["callbacks"] = own
