@@ -130,7 +130,7 @@ def format_table(measured: dict[tuple[str, str], list[Measurement]]) -> str:
         if (name, "zoo") not in measured:
             continue
         zoo, bare, d2l = measured[name, "zoo"], measured[name, "bare"], measured.get((name, "d2l"), [])
-        over_d2l = [z.images_per_s / d.images_per_s for z, d in zip(zoo, d2l, strict=False)]
+        over_d2l = [z.images_per_s / d.images_per_s for z, d in zip(zoo, d2l, strict=bool(d2l))]
         over_bare = [b.images_per_s / z.images_per_s for z, b in zip(zoo, bare, strict=True)]
         memory = [z.peak_bytes / b.peak_bytes for z, b in zip(zoo, bare, strict=True)]
         rows.append(

@@ -1,0 +1,90 @@
+"""Errors in one line: what was given, where, and what must be given instead."""
+
+import re
+
+from zoo_cli.errors import FAILED, USAGE, CommandError
+from zoo_cli.sources import Sources
+
+__all__ = ["explained"]
+
+
+def explained(
+    error: Exception, failure: list[tuple[str, Exception]], running: bool, sources: Sources
+) -> CommandError:
+    """The error in one line that names its place.
+
+    Args:
+        error: What was raised.
+        failure: The part (``data`` or ``model``) that could not be made, and its own error, if that was it.
+        running: Whether the run had begun, so that it is no matter of usage.
+        sources: The settings.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, CommandError):
+            return cause
+    from datamodules.interface.errors import DataError
+
+    if failure:
+        key, error = failure[0]
+        text = _one_line(str(error) or type(error).__name__)
+        if isinstance(error, DataError):
+            return CommandError(text, FAILED)
+        return CommandError(f"{sources.where(_likely_key(key, text, sources))}: {text}", USAGE)
+    for cause in _causes(error):
+        if isinstance(cause, DataError):
+            return CommandError(_one_line(str(cause)), FAILED)
+    if running:
+        return CommandError(f"{_kind(error)}{_one_line(str(error))}", FAILED)
+    return CommandError(_parsing_error(str(error), sources), USAGE)
+
+
+def _likely_key(key: str, text: str, sources: Sources) -> str:
+    """The setting that a message is about: our own begin with its name, torch's name it in words."""
+    words = {"learning rate": "lr", "weight_decay": "weight_decay", "momentum": "momentum"}
+    for phrase, name in words.items():
+        if phrase in text:
+            for setting in reversed(sources.settings):
+                if setting.key.startswith(f"{key}.") and setting.key.endswith(f".{name}"):
+                    return setting.key
+    return f"{key}.{text.split(' ')[0]}"
+
+
+def _kind(error: Exception) -> str:
+    """The error's class, unless the message is written for the user."""
+    from zoo.tasks.base import NonFiniteLossError
+
+    return "" if isinstance(error, NonFiniteLossError | ValueError) else f"{type(error).__name__}: "
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return chain
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _parsing_error(message: str, sources: Sources) -> str:
+    """Jsonargparse's message, condensed: where, which key, what was given, what must be given."""
+    keys = re.findall(r'(?:Parser key|Key|Option) [\'"]([\w.]+)[\'"]', message)
+    if not keys:
+        return _one_line(message)
+    key = keys[0]
+    for inner in keys[1:]:
+        key = f"{key}.{inner}" if key != inner else key
+    where = sources.where(key)
+    if re.search(r"Option '[\w.]+' is not accepted|is not expected", message):
+        return f"{where}: there is no setting {key}"
+    expected = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
+    expected = [e for e in expected if "NoneType" not in e]
+    # The innermost value is the one that does not fit.
+    values = re.findall(r"(?:Got value|Given value): (.*)", message)
+    if expected and values:
+        kinds = [re.sub(r"<class '([\w.]+)'>|typing\.Literal\[(.*)\]", r"\1\2", e).strip() for e in expected]
+        return f"{where}: {key} is {values[0].strip()!r}, but must be {' or '.join(dict.fromkeys(kinds))}"
+    return f"{where}: {_one_line(message)}"
