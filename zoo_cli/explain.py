@@ -33,6 +33,10 @@ def explained(
     for cause in _causes(error):
         if isinstance(cause, DataError):
             return CommandError(_one_line(str(cause)), FAILED)
+    if running and isinstance(error, OSError) and error.errno is not None:
+        place = error.filename or "the run directory"
+        way_out = "; free some space, or choose another folder with --trainer.default_root_dir"
+        return CommandError(f"{place}: cannot be written ({error.strerror}){way_out}", FAILED)
     if running:
         return CommandError(f"{_kind(error)}{_one_line(str(error))}", FAILED)
     return CommandError(_parsing_error(str(error), sources), USAGE)
@@ -81,7 +85,9 @@ def _parsing_error(message: str, sources: Sources) -> str:
     if re.search(r"Option '[\w.]+' is not accepted|is not expected", message):
         return f"{where}: there is no setting {key}"
     expected = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
-    expected = [e for e in expected if "NoneType" not in e]
+    expected = [e for e in expected if "NoneType" not in e and not e.startswith("path")]
+    if missing := re.search(r"(?:module '|No )([\w.]+)(?:' has no)? attribute '?(\w+)", message):
+        return f"{where}: {key}: there is no {missing[1]}.{missing[2]}"
     # The innermost value is the one that does not fit.
     values = re.findall(r"(?:Got value|Given value): (.*)", message)
     if expected and values:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from callbacks._files import write_atomically
 from datamodules.base import NewData
 from zoo_cli import run_directory
 from zoo_cli.errors import USAGE, CommandError
@@ -101,7 +102,7 @@ def _write_summary(directory: Path, folds: list[dict[str, float]], mean: dict[st
     }
     for path, record in [*zip(paths, records, strict=True), (directory / "summary.json", summary)]:
         record["status"] = "finished" if record is summary else "fold"
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def _own_options(args: list[str]) -> tuple[dict[str, str], list[str]]:

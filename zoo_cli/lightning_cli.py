@@ -10,6 +10,7 @@ import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from callbacks._files import write_atomically
 from zoo._hparams import is_spec
 from zoo.tasks.base import Task
 from zoo_cli import checkpoints, predict, run_directory, run_trainer
@@ -238,10 +239,7 @@ class ZooCLI(LightningCLI):
         for key in ("config", "ckpt_path"):
             settings.pop(key, None)
         text = self._parser(self.command).dump(settings, skip_link_targets=False, skip_none=False)
-        target = self.run_directory / "config.yaml"
-        partial = target.with_suffix(".tmp")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
+        write_atomically(self.run_directory / "config.yaml", text.encode())
 
     def predict(self, model: LightningModule, datamodule: Any, **arguments: Any) -> None:
         """Predict new data, or the test split."""

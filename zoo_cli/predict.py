@@ -1,6 +1,7 @@
 """``predict``: new data in, a table out."""
 
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
+from callbacks._files import write_atomically
 from zoo.tasks import BinaryClassifier, Classifier, MultiLabelClassifier
 from zoo_cli.errors import FAILED, CommandError
 
@@ -74,17 +76,14 @@ def write_rows(output: str, table: list[list[str]]) -> None:
     Raises:
         CommandError: If the file cannot be written.
     """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
     if output == "-":
-        csv.writer(sys.stdout, lineterminator="\n").writerows(table)
+        sys.stdout.write(text.getvalue())
         return
-    target = Path(output)
-    partial = target.with_name(f".{target.name}.partial")
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(table)
-        partial.replace(target)
+        write_atomically(Path(output), text.getvalue().encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CommandError(f"--output {output}: cannot be written ({error.strerror})", FAILED) from error
 
 

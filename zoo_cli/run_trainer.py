@@ -9,6 +9,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.profilers import PassThroughProfiler
 
 import callbacks as zoo_callbacks
@@ -87,6 +88,11 @@ def complete(
         own.append(zoo_callbacks.RunRecord(name=name, config=_shown(sources), command=shown))
     if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own):
         own.append(zoo_callbacks.progress_bar())
+    plugins = config["plugins"] or []
+    plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(zoo_callbacks.AtomicCheckpointIO())
+    config["plugins"] = plugins
     if config["profiler"] is None:
         config["profiler"] = NoProfiler()
     if config["enable_model_summary"] is None:

@@ -56,6 +56,8 @@ def write(text: str, name: str = "mine.yaml") -> str:
             ["hidden_sizes is 0, but must be positive"],
         ),
         (["--model", "LinearRegression"], ["needs in_features", "Digits does not offer"]),
+        (["--trainer.callbacks+=callbacks.LayerHealt"], ["there is no callbacks.LayerHealt"]),
+        (["--model.init_args.optimizer", "torch.optim.SGDD"], ["there is no torch.optim.SGDD"]),
         (["--config", "quickstrat"], ["--config quickstrat", "did you mean quickstart"]),
         (["--ckpt_path"], ["ckpt_path"]),
     ],
@@ -133,7 +135,7 @@ def test_disk_that_fills_up_keeps_what_was_there() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
-    assert os.strerror(errno.EFBIG) in line
+    assert f"best.ckpt: cannot be written ({os.strerror(errno.EFBIG)})" in line
     assert not list(Path("runs").rglob("*.ckpt"))
 
 
