@@ -23,8 +23,9 @@ class ImageFolder(ImageDataModule):
 
     Either ``root`` holds the folders of the classes (``root/cat/1.png``), or it holds ``train`` and, where
     you have them, ``val`` and ``test``, each with the folders of the classes (``root/train/cat/1.png``). A
-    split without a folder is held out of the training images with the seed. Images are read from disk as they
-    are needed.
+    split without a folder is held out of the training images with the seed. Without ``train``, a folder named
+    ``val`` or ``test`` is refused: it would be taken for a class. Images are read from disk as they are
+    needed.
 
     Args:
         root: The folder.
@@ -42,6 +43,9 @@ class ImageFolder(ImageDataModule):
     Attributes:
         class_names: The names of the classes' folders, in alphabetical order.
         files: Image files and class indices of each split, filled by ``setup``.
+
+    Raises:
+        DataError: If the folder cannot be read, holds no folders, or holds ``val`` or ``test`` alone.
     """
 
     def __init__(
@@ -76,6 +80,13 @@ class ImageFolder(ImageDataModule):
         self.num_classes = len(self.class_names)
         if not self.class_names:
             raise DataError(f"{self._train_folder}: holds no folders, but must hold one for each class")
+        if self._train_folder == self.root:
+            for split in self.fractions:
+                if split in self.class_names:
+                    raise DataError(
+                        f"{self.root / split}: stands without {self.root / 'train'}; put the training images "
+                        f"there, or rename {split} if it is a class"
+                    )
 
     @property
     def _train_folder(self) -> Path:

@@ -64,6 +64,18 @@ def test_a_split_without_a_folder_is_held_out_of_the_training_images(tmp_path: P
     assert found["train"] | found["val"] == set((tmp_path / "train").glob("*/*.png"))
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_folder_of_a_split_is_no_class(tmp_path: Path, split: str) -> None:
+    classes(tmp_path, images=2)
+    classes(tmp_path / split, images=2)
+    with pytest.raises(DataError) as caught:
+        folder(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / split}: stands without {tmp_path / 'train'}; put the training images there, or rename "
+        f"{split} if it is a class"
+    )
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_images_are_resized_and_keep_their_class(tmp_path: Path, num_workers: int) -> None:
     classes(tmp_path, images=5)
