@@ -86,7 +86,7 @@ class ZooDataModule(L.LightningDataModule):
         """Shuffled training batches."""
         trainer: Any = self.trainer
         overfit = trainer is not None and trainer.overfit_batches > 0  # the same batches in each epoch
-        self._train_loader = self._loader("train", shuffle=not overfit)
+        self._train_loader = self._split_loader("train", shuffle=not overfit)
         if self._train_state:
             self._train_loader.load_state_dict(self._train_state)
             self._train_state = {}
@@ -94,15 +94,30 @@ class ZooDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> Loader:
         """Validation batches."""
-        return self._loader("val", shuffle=False)
+        return self._split_loader("val", shuffle=False)
 
     def test_dataloader(self) -> Loader:
         """Test batches."""
-        return self._loader("test", shuffle=False)
+        return self._split_loader("test", shuffle=False)
 
     def predict_dataloader(self) -> Loader:
         """Test batches: what is predicted when no input is given."""
-        return self._loader("test", shuffle=False)
+        return self._split_loader("test", shuffle=False)
+
+    def _split_loader(self, split: str, *, shuffle: bool) -> Loader:
+        """The loader of a split that has an example for each device.
+
+        Raises:
+            DataError: If it has fewer.
+        """
+        loader = self._loader(split, shuffle=shuffle)
+        sampler = loader.batch_sampler
+        if sampler.size < sampler.world_size:
+            raise DataError(
+                f"the {split} split has {sampler.size} examples for {sampler.world_size} devices, but must "
+                "have at least one for each; use fewer devices or more data"
+            )
+        return loader
 
     def _loader(self, split: str, *, shuffle: bool) -> Loader:
         tensors = self.splits[split]

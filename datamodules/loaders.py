@@ -81,7 +81,9 @@ class BatchSampler:
         return -(-self.share // self.batch_size)
 
     def batches(self) -> tuple[Tensor, ...]:
-        """Index tensors (batch,), int64, of the current epoch."""
+        """Index tensors (batch,), int64, of the current epoch; none if this process has no share."""
+        if self.share == 0:
+            return ()  # torch.split makes one empty batch of nothing
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
             order = torch.randperm(self.size, generator=generator)

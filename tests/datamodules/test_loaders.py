@@ -60,7 +60,7 @@ def test_ranks_share_the_data_without_duplicates(size: int, world_size: int, bat
             BatchSampler(size, batch_size, shuffle=shuffle, rank=rank, world_size=world_size)
             for rank in range(world_size)
         ]
-        assert [len(s) for s in samplers] == [len(indices(s)) if s.share else 0 for s in samplers]
+        assert [len(s) for s in samplers] == [len(indices(s)) for s in samplers]
         return [flat(indices(sampler)) for sampler in samplers]
 
     training, evaluation = shares(shuffle=True), shares(shuffle=False)
@@ -267,6 +267,31 @@ def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not(model_class: type[Watch
     # Lightning counts an epoch as ended when its last step was taken; its mean went with the stopped run.
     assert resumed.means == whole.means[step // 6 :]
     assert torch.equal(resumed.net[1].weight, whole.net[1].weight)
+
+
+class ManyDevices:
+    """What a trainer of several devices tells the datamodule."""
+
+    global_rank = 0
+    overfit_batches = 0.0
+
+    def __init__(self, world_size: int) -> None:
+        self.world_size = world_size
+
+
+@pytest.mark.parametrize(("split", "size"), [("train", 22), ("val", 5), ("test", 5), ("predict", 5)])
+def test_a_split_smaller_than_the_number_of_devices_is_named(split: str, size: int) -> None:
+    data: Any = Numbered(image_size=1)
+    data.setup()
+    data.trainer = ManyDevices(size)
+    assert len(getattr(data, f"{split}_dataloader")()) == 1
+    data.trainer = ManyDevices(size + 1)
+    with pytest.raises(DataError) as caught:
+        getattr(data, f"{split}_dataloader")()
+    assert str(caught.value) == (
+        f"the {split.replace('predict', 'test')} split has {size} examples for {size + 1} devices, but must "
+        "have at least one for each; use fewer devices or more data"
+    )
 
 
 def test_overfitting_sees_the_same_batches_in_each_epoch() -> None:
