@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from zoo._hparams import CLASS_PATH, UNSAVED, callable_from_spec, is_spec, spec_or_marker
+from zoo._hparams import BUILDS, CLASS_PATH, UNSAVED, callable_from_spec, is_spec, spec_or_marker
 from zoo.tasks._sums import MetricSums
 
 __all__ = ["LRSchedulerCallable", "NonFiniteLossError", "OptimizerCallable", "Task"]
@@ -301,7 +301,10 @@ def _saving_arguments(init: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(init)
     def wrapper(self: Task, **arguments: Any) -> None:
-        init(self, **{k: callable_from_spec(v) if is_spec(v) else v for k, v in arguments.items()})
+        built = {
+            k: callable_from_spec(k, v) if k in BUILDS and is_spec(v) else v for k, v in arguments.items()
+        }
+        init(self, **built)
         if type(self).__init__ is not wrapper:
             return  # a base's constructor: the outermost one knows all arguments
         saved: dict[str, Any] = {CLASS_PATH: _public_path(type(self))}
@@ -309,7 +312,7 @@ def _saving_arguments(init: Callable[..., None]) -> Callable[..., None]:
             if name == "self":
                 continue
             value = arguments.get(name, parameter.default)
-            if name in ("optimizer", "lr_scheduler") and value is not None:
+            if name in BUILDS and value is not None:
                 value = spec_or_marker(name, value)
             saved[name] = value
         self.save_hyperparameters(saved)
