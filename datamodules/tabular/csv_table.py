@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from datamodules._registry import register
-from datamodules.base import BatchSize, NewData, ZooDataModule
+from datamodules.base import BatchSize, Loader, NewData, ZooDataModule
 from datamodules.interface.batches import Batch, ClassificationBatch, RegressionBatch
 from datamodules.interface.checks import check_at_least, check_choice, check_fraction, check_positive
 from datamodules.interface.errors import DataError
@@ -44,9 +44,9 @@ class CSVTable(ZooDataModule):
         test_file: CSV file with the test rows, target included; None holds them out of ``file``.
         val_fraction: Share of the rows held out for validation, in (0, 1).
         test_fraction: Share of the rows held out for the test, in (0, 1); not used with a ``test_file``.
-        fold: For cross-validation: which of ``num_folds`` contiguous parts of ``file`` is held out, from 0
-            on, as in the book (section 5.7.5). It is the validation split, and the test split too unless
-            there is a ``test_file``; no fraction is used. None splits at random.
+        fold: For cross-validation: which of ``num_folds`` contiguous parts of ``file`` is the validation
+            split, from 0 on, as in the book (section 5.7.5). No fraction is used. There is no test split
+            unless there is a ``test_file``, since choices are made on every fold. None splits at random.
         num_folds: Number of folds, at least 2.
         log_target: Predict the natural logarithm of the target; see :meth:`to_target_units`.
         log_skewed: Replace x by log(1 + x) in non-negative numeric columns whose skewness is above this; None
@@ -179,12 +179,11 @@ class CSVTable(ZooDataModule):
         return read_csv(Path(self.file), missing_values=self.missing_values)
 
     def split_rows(self, num_rows: int) -> dict[str, list[int]]:
-        """Which rows each split has; ``test`` is left out when there is a ``test_file``."""
+        """Which rows each split has; ``test`` is absent with a fold, and empty with a ``test_file``."""
         if self.fold is not None:
             start, stop = (k * num_rows // self.num_folds for k in (self.fold, self.fold + 1))
-            held_out = list(range(start, stop))
             train = [i for i in range(num_rows) if not start <= i < stop]
-            return {"train": train, "val": held_out, "test": held_out}
+            return {"train": train, "val": list(range(start, stop))}
         order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(self.seed)).tolist()
         num_test = 0 if self.test_file is not None else max(1, round(num_rows * self.test_fraction))
         num_val = max(1, round(num_rows * self.val_fraction))
@@ -209,6 +208,13 @@ class CSVTable(ZooDataModule):
             classes = {cell for cell in table.column(self.target) if cell is not None}
             self.class_names = _sorted_classes(classes) if self.task == "classification" else ()
         return {split: self._batch(part, labelled=True) for split, part in tables.items()}
+
+    def _loader(self, split: str, *, shuffle: bool) -> Loader:
+        if split == "test" and split not in self.splits:
+            raise DataError(
+                "a fold has no test split: leave fold out, or give test_file where the datamodule takes one"
+            )
+        return super()._loader(split, shuffle=shuffle)
 
     def read_new_data(self, source: Path | None) -> NewData:
         """Rows of a CSV file or of standard input: the feature columns in any order, no target is needed.

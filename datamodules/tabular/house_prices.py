@@ -100,8 +100,8 @@ class HousePrices(CSVTable):
             else ``data``.
         val_fraction: Share of the rows held out for validation, in (0, 1).
         test_fraction: Share of the rows held out for the test, in (0, 1).
-        fold: Which of ``num_folds`` contiguous parts is held out, from 0 on (section 5.7.5), as validation
-            and test split; no fraction is used. None splits at random.
+        fold: Which of ``num_folds`` contiguous parts is the validation split, from 0 on (section 5.7.5); no
+            fraction is used, and there is no test split. None splits at random.
         num_folds: Number of folds, at least 2; the book's K.
         log_skewed: Replace x by log(1 + x) in columns whose skewness is above this; None replaces none, as
             the book.

@@ -84,8 +84,23 @@ def test_folds_are_contiguous_and_cover_each_row_once(write: Write) -> None:
         held_out.append(splits["val"].target.flatten().tolist())
         assert len(splits["train"].target) + len(splits["val"].target) == 10
         assert not set(splits["train"].target.flatten().tolist()) & set(held_out[-1])
-        assert torch.equal(splits["val"].target, splits["test"].target)
     assert held_out == [[400, 650, 500], [1100, 900, 600], [1300, 380, 850, 640]]
+
+
+def test_a_fold_is_tested_only_on_a_test_file(write: Write) -> None:
+    file = write(FLATS)
+    data = table(file, fold=0)
+    assert set(read(data)) == {"train", "val"}  # what choices are made on must not give the test's figure
+    for loader in (data.test_dataloader, data.predict_dataloader):
+        with pytest.raises(DataError) as caught:
+            loader()
+        assert str(caught.value) == (
+            "a fold has no test split: leave fold out, or give test_file where the datamodule takes one"
+        )
+    new = write("rent,id,rooms,heating,age\n777,x,2,gas,12\n", "new.csv")
+    tested = table(file, fold=0, test_file=new)
+    read(tested)
+    assert [batch[1].tolist() for batch in tested.test_dataloader()] == [[[777]]]
 
 
 # Encoding
