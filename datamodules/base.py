@@ -38,7 +38,8 @@ class ZooDataModule(L.LightningDataModule):
 
     ``prepare_data`` gets files, ``setup`` reads them into :attr:`splits`; validation data is held out of the
     training data with a fixed seed, and the test split is only ever tested on. What a model needs to know
-    (``num_classes``, ``in_features``, ...) is an attribute, readable before ``setup``.
+    (``num_classes``, ``in_features``, ...) is an attribute, readable before ``setup``; one that the data do
+    not have is absent or None.
 
     Args:
         batch_size: Examples in a batch on each device, or ``full`` for one batch of everything.

@@ -136,26 +136,14 @@ class CSVTable(ZooDataModule):
         return len(self._known_encoder().names)
 
     @property
-    def out_features(self) -> int:
-        """1 for regression.
-
-        Raises:
-            AttributeError: For classification.
-        """
-        if self.task != "regression":
-            raise AttributeError("out_features: a classification table has num_classes")
-        return 1
+    def out_features(self) -> int | None:
+        """1 for regression, None for classification."""
+        return 1 if self.task == "regression" else None
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes in the file.
-
-        Raises:
-            AttributeError: For regression.
-        """
-        if self.task != "classification":
-            raise AttributeError("num_classes: a regression table has out_features")
-        return len(self.class_names)
+    def num_classes(self) -> int | None:
+        """Number of classes in the file, None for regression."""
+        return len(self.class_names) if self.task == "classification" else None
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -233,9 +233,11 @@ def test_classes_are_sorted_and_known_before_setup(write: Write) -> None:
 def test_a_table_offers_only_the_values_of_its_task(write: Write) -> None:
     regression = table(write(FLATS))
     assert (regression.in_features, regression.out_features) == (6, 1)
-    assert not hasattr(regression, "num_classes")
+    assert regression.num_classes is None
     assert regression.class_names == ()
-    assert not hasattr(table(write(FLATS), task="classification"), "out_features")
+    classification = table(write(FLATS), target="heating", task="classification", missing_values=["NA"])
+    assert classification.num_classes == 4
+    assert classification.out_features is None
 
 
 # New rows and checkpoints
