@@ -21,6 +21,8 @@ __all__ = ["ImageDataModule"]
 class ImageDataModule(ZooDataModule):
     """Base of the image sets: uint8 pixels in memory, float32 in [0, 1] on the device.
 
+    Where the trainer's precision is another (``bf16-true``, ``64-true``), the pixels have that in the end.
+
     Args:
         batch_size: Images in a batch on each device, or ``full``.
         seed: Seed of the split and of the training order.
@@ -68,6 +70,9 @@ class ImageDataModule(ZooDataModule):
                 image = random_crop(image, self.crop_padding)
             if self.flip:
                 image = random_flip(image)
+        if self.trainer is not None:
+            # Lightning converts batches before the transfer, when the pixels are still bytes.
+            image = self.trainer.precision_plugin.convert_input(image)
         return batch._replace(image=image)
 
     def read_new_data(self, source: Path | None) -> NewData:

@@ -5,7 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["MetricSums"]
+__all__ = ["MetricSums", "wide"]
+
+
+def wide(value: Tensor) -> Tensor:
+    """The value in float64 (float32 on MPS, which has no float64), without its graph.
+
+    In bfloat16 a sum over a batch would lose digits; in float16 it would overflow.
+    """
+    return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
 
 
 class MetricSums:
@@ -13,7 +21,7 @@ class MetricSums:
 
     The first quantity added must be the loss: the count of steps until its sum stops being finite is kept
     too.
-    Sums are float64 (float32 on MPS, which has no float64), whatever precision the model runs in.
+    Sums are float64 (float32 on MPS), whatever precision the model runs in.
     """
 
     def __init__(self) -> None:
@@ -29,8 +37,7 @@ class MetricSums:
 
     def add(self, quantities: dict[str, Tensor], examples: int) -> None:
         """Add sums over a batch of ``examples`` examples; each quantity is a scalar tensor on one device."""
-        values = torch.stack([value.detach() for value in quantities.values()])
-        values = values.to(torch.float32 if values.device.type == "mps" else torch.float64)
+        values = torch.stack([wide(value) for value in quantities.values()])
         if self._totals is None or self._finite_steps is None:
             self.names = tuple(quantities)
             self._totals = torch.zeros_like(values)

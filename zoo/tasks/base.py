@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from zoo._hparams import BUILDS, CLASS_PATH, UNSAVED, callable_from_spec, is_spec, spec_or_marker
-from zoo.tasks._sums import MetricSums
+from zoo.tasks._sums import MetricSums, wide
 
 __all__ = ["LRSchedulerCallable", "NonFiniteLossError", "OptimizerCallable", "Task"]
 
@@ -151,7 +151,7 @@ class Task(L.LightningModule):
 
     def _add(self, stage: str, batch: Any) -> Tensor:
         loss, sums, examples = self.measure(batch)
-        self._sums[stage].add({"loss": loss.detach() * examples, **sums}, examples)
+        self._sums[stage].add({"loss": wide(loss) * examples, **sums}, examples)
         return loss
 
     # Metrics

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from datamodules.interface.batches import ClassificationBatch, ImageBatch, MultiLabelBatch
 from zoo._checks import check_fraction
+from zoo.tasks._sums import wide
 from zoo.tasks.base import LRSchedulerCallable, OptimizerCallable, Task
 
 __all__ = ["BinaryClassifier", "Classifier", "ImageClassifier", "MultiLabelClassifier"]
@@ -123,7 +124,7 @@ class MultiLabelClassifier(Task):
         features, labels = batch
         logits = self(features)
         loss = F.binary_cross_entropy_with_logits(logits, labels)
-        right = ((logits > 0) == (labels > 0.5)).float().mean() * len(labels)
+        right = wide((logits > 0) == (labels > 0.5)).mean() * len(labels)
         return loss, {"acc": right}, len(labels)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from datamodules.interface.batches import RegressionBatch
 from zoo._checks import check_choice, check_positive
 from zoo.tasks import losses
+from zoo.tasks._sums import wide
 from zoo.tasks.base import LRSchedulerCallable, OptimizerCallable, Task
 
 __all__ = ["Regressor"]
@@ -56,7 +57,7 @@ class Regressor(Task):
             )
         error = (prediction - target).detach()
         examples = len(target)
-        sums = {"mse": error.square().mean() * examples, "mae": error.abs().mean() * examples}
+        sums = {"mse": wide(error.square().mean()) * examples, "mae": wide(error.abs().mean()) * examples}
         return self.loss(prediction, target), sums, examples
 
     def example_batch(self, batch_size: int) -> RegressionBatch:
