@@ -30,6 +30,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             OSError: If it cannot be written; its ``filename`` is the checkpoint's.
         """
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.part")
@@ -41,7 +44,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             partial.replace(target)
         except (OSError, RuntimeError) as error:  # torch turns the disk's error into one of its own
             cause = error if isinstance(error, OSError) else error.__context__
-            partial.unlink(missing_ok=True)
             if isinstance(cause, OSError):
                 raise OSError(cause.errno, cause.strerror, str(target)) from error
             raise
+        finally:
+            partial.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Reading checkpoints: what they hold wins over class defaults, and loses to what the user says."""
 
+import json
 import pickle
 import warnings
 import zipfile
@@ -11,7 +12,7 @@ import torch
 
 from zoo._hparams import CLASS_PATH, UNSAVED, is_spec
 from zoo.tasks.base import Task
-from zoo_cli.errors import FAILED, USAGE, CommandError
+from zoo_cli.errors import FAILED, CommandError
 
 __all__ = ["model_settings", "read_checkpoint", "refuse_other_network", "settings_to_restore"]
 
@@ -59,28 +60,20 @@ def model_settings(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def refuse_other_network(
-    saved: dict[str, Any], explicit: Any, cls: type[Task], path: Path, where: Callable[[str], str]
+    saved: dict[str, Any], given: dict[str, Any], cls: type[Task], path: Path, where: Callable[[str], str]
 ) -> None:
     """Refuse settings that would put a checkpoint's weights into another network.
 
     Args:
         saved: The checkpoint's class path and arguments.
-        explicit: What the user gave for the model: class path and arguments.
+        given: The model's arguments that the user gave.
         cls: The model's class.
         path: The checkpoint.
         where: Function from a dotted key to the place where the user gave it.
 
     Raises:
-        CommandError: If the class, or an argument that changes the network, differs.
+        CommandError: If an argument that changes the network differs.
     """
-    class_path = explicit.get("class_path")
-    if class_path is not None and class_path != saved["class_path"]:
-        raise CommandError(
-            f"{where('model.class_path')}: model is {class_path}, but the checkpoint {path} is of "
-            f"{saved['class_path']}",
-            USAGE,
-        )
-    given = explicit.get("init_args") or {}
     for name, value in given.items():
         if name in cls.training_arguments or name not in saved["init_args"]:
             continue
@@ -89,19 +82,25 @@ def refuse_other_network(
         if plain != (list(old) if isinstance(old, tuple) else old):
             raise CommandError(
                 f"{where(f'model.init_args.{name}')}: {name} is {value!r}, but the checkpoint {path} was "
-                f"trained with {old!r}, and {name} changes the network",
-                USAGE,
+                f"trained with {old!r}, and {name} changes the network"
             )
 
 
-def settings_to_restore(saved: dict[str, Any], explicit: Any, subcommand: str, path: Path) -> dict[str, Any]:
-    """The checkpoint's settings that the user did not override.
+def settings_to_restore(
+    saved: dict[str, Any], given: set[str], subcommand: str, path: Path
+) -> dict[str, Any]:
+    """The checkpoint's settings, as plain values.
+
+    Args:
+        saved: The checkpoint's class path and arguments.
+        given: Names of the model's arguments that the user gave.
+        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+        path: The checkpoint.
 
     Raises:
         CommandError: If training is to be resumed with an optimizer that could not be saved, and none is
             given.
     """
-    given = explicit.get("init_args") or {}
     init_args: dict[str, Any] = {}
     for name, value in saved["init_args"].items():
         if is_spec(value) and UNSAVED in value:
@@ -109,8 +108,8 @@ def settings_to_restore(saved: dict[str, Any], explicit: Any, subcommand: str, p
                 raise CommandError(
                     f"--ckpt_path {path}: was made with {value[UNSAVED]}, which could not be saved; give "
                     f"--model.init_args.{name} to resume",
-                    USAGE,
                 )
             continue
-        init_args[name] = value
-    return {"class_path": saved["class_path"], "init_args": init_args}
+        init_args[name] = list(value) if isinstance(value, tuple) else value
+    settings: dict[str, Any] = json.loads(json.dumps(init_args))
+    return {"class_path": saved["class_path"], "init_args": settings}

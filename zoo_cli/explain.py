@@ -75,6 +75,16 @@ def _one_line(text: str) -> str:
 
 def _parsing_error(message: str, sources: Sources) -> str:
     """Jsonargparse's message, condensed: where, which key, what was given, what must be given."""
+    if needed := re.search(r"following arguments are required: (.*)", message):
+        return (
+            f"{needed[1]} must be given: --config FILE, or --model NAME and --data NAME; "
+            "`python cli.py models` and `python cli.py data` list them"
+        )
+    if "backend found" in message or "accelerator" in message.lower():
+        where = sources.where("trainer.accelerator")
+        return (
+            f"{where}: {_one_line(message)} Choose a device that is there, as configs/trainer/cpu.yaml does"
+        )
     keys = re.findall(r'(?:Parser key|Key|Option) [\'"]([\w.]+)[\'"]', message)
     if not keys:
         return _one_line(message)

@@ -1,5 +1,6 @@
 """``kfold``: cross-validation, the ensemble of the folds and its predictions (section 5.7.5)."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from callbacks._files import write_atomically
 from datamodules.base import NewData
 from zoo_cli import run_directory
 from zoo_cli.errors import USAGE, CommandError
-from zoo_cli.names import check_settings, with_full_names
+from zoo_cli.names import check_settings, class_of, with_full_names
 from zoo_cli.predict import write_rows
 from zoo_cli.run import run_cli
 from zoo_cli.sources import Sources
@@ -47,6 +48,11 @@ def kfold(args: list[str]) -> int:
     own, rest = _own_options(args)
     sources = Sources(with_full_names(rest))
     check_settings(sources, "fit")
+    data = sources.chosen_class("data")
+    if data is not None and "fold" not in inspect.signature(class_of("data", data).__init__).parameters:
+        raise CommandError(
+            f"{data.where}: {data.value} has no folds; kfold needs a table, such as HousePrices or CSVTable"
+        )
     root_setting = sources.last("trainer.default_root_dir")
     root = Path(root_setting.value or "runs") if root_setting else Path("runs")
     chosen = sources.last("model.class_path") or sources.last("model")
@@ -92,6 +98,8 @@ def _write_summary(directory: Path, folds: list[dict[str, float]], mean: dict[st
     """A record like that of a run, with the means; the folds' own records no longer count as results."""
     paths = sorted(directory.glob("*/version_*/summary.json"), key=lambda p: p.stat().st_mtime)
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    if not records:  # a trial run leaves none
+        return
     summary = {
         **records[-1],
         "config": f"{records[-1]['config'] or records[-1]['name']} ({len(folds)} folds)",

@@ -15,9 +15,10 @@ from zoo._hparams import is_spec
 from zoo.tasks.base import Task
 from zoo_cli import checkpoints, predict, run_directory, run_trainer
 from zoo_cli.commands import RUN_COMMANDS
+from zoo_cli.errors import CommandError
 from zoo_cli.links import LINKED_VALUES, MISSING, linked_value
 from zoo_cli.names import class_of
-from zoo_cli.resume import ChangedOptimizer, changed_arguments
+from zoo_cli.resume import ChangedSettings, changed_arguments, with_own_defaults
 from zoo_cli.sources import Setting, Sources
 
 __all__ = ["ZooCLI"]
@@ -47,7 +48,7 @@ class ZooCLI(LightningCLI):
         self._checkpoint: dict[str, Any] | None = None
         self._checkpoint_path: Path | None = None
         self._restored: dict[str, Any] = {}
-        self._explicit: Any = {}
+        self._loggers: list[Any] = []
         quiet = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             LightningModule,
@@ -82,46 +83,60 @@ class ZooCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, with a checkpoint's settings between the class defaults and what the user gave."""
-        if any(arg.startswith("--print_config") or arg.split("=")[0].endswith("help") for arg in args):
-            parser.parse_args(args)  # prints and exits
-        self._explicit = parser.parse_args(args, defaults=False)[self.command]
-        given = self._explicit.get("ckpt_path")
-        if given is None and self.command != "fit":
-            given = "best"
-        if given is not None:
-            args = self._restore(str(given), args)
-        self.config = parser.parse_args(args)
+        describing = any(a.startswith("--print_config") or a.split("=")[0].endswith("help") for a in args)
+        given = self.sources.value("ckpt_path") or ("best" if self.command != "fit" else None)
+        if given is not None and not describing:
+            self._restore(given)
+            args = [*args, f"--ckpt_path={self._checkpoint_path}"]
+        with tempfile.TemporaryDirectory() as folder:
+            base = Path(folder) / "base.yaml"
+            settings = with_own_defaults(self._restored, self.sources)
+            base.write_text(yaml.safe_dump({"model": settings} if settings else {"compile": False}))
+            self.config = parser.parse_args([args[0], "--config", str(base), *args[1:]])
+        if self._checkpoint_path is not None:
+            self._refuse_other_network()
 
-    def _restore(self, given: str, args: list[str]) -> list[str]:
-        """Read the checkpoint and put its settings before the user's."""
-        path = run_directory.find_checkpoint(given, self._root(), self._name())
+    def _restore(self, given: str) -> None:
+        """Read the checkpoint; what it says of the model goes before the user's settings."""
+        model, data = self.sources.chosen_class("model"), self.sources.chosen_class("data")
+        path = run_directory.find_checkpoint(given, self._root(), self._name(), model=model, data=data)
         self._checkpoint_path = path
         self._checkpoint = checkpoints.read_checkpoint(path)
         saved = checkpoints.model_settings(self._checkpoint, path)
-        user = self._explicit.get("model") or {}
         model_class = class_of("model", Setting("model", saved["class_path"], f"--ckpt_path {path}"))
-        checkpoints.refuse_other_network(saved, user, model_class, path, self.sources.where)
-        self._restored = checkpoints.settings_to_restore(saved, user, self.command, path)
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
-            yaml.safe_dump({"model": json.loads(json.dumps(self._restored))}, file)
-        self._restored_file = Path(file.name)
-        return [args[0], "--config", file.name, *args[1:], f"--ckpt_path={path}"]
+        if model is not None and class_of("model", model) is not model_class:
+            raise CommandError(
+                f"{model.where}: model is {model.value}, but the checkpoint {path} is of "
+                f"{saved['class_path']}"
+            )
+        self._restored = checkpoints.settings_to_restore(saved, self._given(), self.command, path)
+
+    def _refuse_other_network(self) -> None:
+        path = self._checkpoint_path
+        assert self._checkpoint is not None
+        assert path is not None
+        saved = checkpoints.model_settings(self._checkpoint, path)
+        settings = self.config[self.command].model
+        given = {name: settings.init_args[name] for name in self._given() if name in settings.init_args}
+        model_class = class_of("model", Setting("model", saved["class_path"], f"--ckpt_path {path}"))
+        checkpoints.refuse_other_network(saved, given, model_class, path, self.sources.where)
+
+    def _given(self) -> set[str]:
+        """Names of the model's arguments that the user gave."""
+        return self.sources.given_arguments("model")
 
     def _parse_ckpt_path(self) -> None:
         """Done in :meth:`parse_arguments`: Lightning's own way lets a checkpoint override explicit flags."""
-        if self._checkpoint_path is not None:
-            self._restored_file.unlink()
 
     def _link(self, name: str) -> Any:
         def from_data(data: Any) -> Any:
-            user = (self._explicit.get("model") or {}).get("init_args") or {}
-            restored = self._restored.get("init_args", {})
-            setting = Setting("model", self.config[self.command].model.class_path, "model")
+            model = self.config[self.command].model
+            user, restored = self._given(), self._restored.get("init_args", {})
             return linked_value(
                 name,
                 data=data,
-                model_class=class_of("model", setting),
-                explicit=user.get(name, restored.get(name, MISSING)),
+                model_class=class_of("model", Setting("model", model.class_path, "model")),
+                explicit=model.init_args[name] if name in user else restored.get(name, MISSING),
                 where=self.sources.where,
                 saved=name in restored and name not in user,
             )
@@ -130,12 +145,12 @@ class ZooCLI(LightningCLI):
         return from_data
 
     def _root(self) -> Path:
-        trainer = self._explicit.get("trainer") or {}
-        return Path(trainer.get("default_root_dir") or "runs")
+        return Path(self.sources.value("trainer.default_root_dir") or "runs")
 
     def _name(self) -> str:
-        model = self._explicit.get("model") or {}
-        return run_directory.run_name(self.sources, model.get("class_path") or "model")
+        model = self.sources.chosen_class("model")
+        class_path = (model.value if model else None) or self._restored.get("class_path", "model")
+        return run_directory.run_name(self.sources, class_path)
 
     # Making model, data and trainer
 
@@ -145,23 +160,26 @@ class ZooCLI(LightningCLI):
             self.parser.add_instantiator(self._instantiator(key), base, subclasses=True)
         trainer = self.config[self.command].trainer
         if not trainer.fast_dev_run:
-            run_trainer.place_loggers(trainer, self._choose_run_directory)
+            self._loggers = run_trainer.place_loggers(trainer, self._choose_run_directory())
 
     def _choose_run_directory(self) -> Path:
-        given = os.environ.get(run_directory.RUN_DIRECTORY)
-        if self.run_directory is None and given is not None:
-            self.run_directory = Path(given)  # a further process of a run on several devices
-        if self.run_directory is None:
-            resumed = (
-                run_directory.run_of_checkpoint(self._checkpoint_path) if self._checkpoint_path else None
-            )
-            if resumed is None or (
-                self.command == "fit" and resumed.parent != (self._root() / self._name()).resolve()
-            ):
-                resumed = run_directory.new_version(self._root(), self._name())
-            self.run_directory = resumed
-            os.environ[run_directory.RUN_DIRECTORY] = str(resumed)
-        return self.run_directory
+        """The checkpoint's run, or a new one; processes that Lightning started are told the first one's."""
+        told = os.environ.get(run_directory.RUN_DIRECTORY)
+        if told is not None:
+            self.run_directory = Path(told)
+            return self.run_directory
+        path, root, name = self._checkpoint_path, self._root(), self._name()
+        run = run_directory.run_of_checkpoint(path) if path is not None else None
+        data = self.sources.chosen_class("data")
+        if run is not None and self.command == "fit" and run.parent != (root / name).resolve():
+            run = None
+        if run is not None and not run_directory.is_run_of(run, None, data):
+            run = None  # its record is of other data
+        if run is None:
+            run = run_directory.new_version(root, name)
+        os.environ[run_directory.RUN_DIRECTORY] = str(run)
+        self.run_directory = run
+        return run
 
     def _instantiator(self, key: str) -> Any:
         def make(cls: Any, *args: Any, applied_instantiation_links: Any = None, **kwargs: Any) -> Any:
@@ -179,6 +197,8 @@ class ZooCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make data, model and trainer; tell the model how its optimizer was written."""
         super().instantiate_classes()
+        for logger, save_dir in self._loggers:
+            logger.init_args["save_dir"] = save_dir  # the saved configuration is of no certain run
         settings = self.config[self.command].model.init_args
         if isinstance(self.model, Task):
             for name in LINKED_VALUES:
@@ -193,7 +213,7 @@ class ZooCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the zoo's own loggers and callbacks."""
         config = self.config_init[self.command].trainer.as_dict()
-        changes = self._changed_optimizer()
+        changes = self._changed_settings()
         if self.run_directory is not None and not config["barebones"]:
             config = run_trainer.complete(
                 config,
@@ -204,16 +224,22 @@ class ZooCLI(LightningCLI):
                 sources=self.sources,
             )
             if changes:
-                config["callbacks"].append(ChangedOptimizer(changes))
+                config["callbacks"].append(ChangedSettings(changes))
         return Trainer(**config)
 
-    def _changed_optimizer(self) -> dict[str, Any]:
-        saved = self._restored.get("init_args", {}).get("optimizer")
-        wanted = self.config[self.command].model.init_args.get("optimizer")
-        if self.command != "fit" or saved is None or wanted is None:
-            return {}
-        where = self.sources.where("model.init_args.optimizer")
-        return changed_arguments(saved, json.loads(json.dumps(wanted.as_dict())), where)
+    def _changed_settings(self) -> dict[str, dict[str, tuple[Any, Any]]]:
+        """Arguments of optimizer and schedule that differ from the checkpoint's, when training goes on."""
+        changes: dict[str, dict[str, tuple[Any, Any]]] = {}
+        if self.command != "fit" or not self._restored:
+            return changes
+        for name in ("optimizer", "lr_scheduler"):
+            saved = self._restored["init_args"].get(name)
+            wanted = self.config[self.command].model.init_args.get(name)
+            wanted = None if wanted is None else json.loads(json.dumps(wanted.as_dict()))
+            where = self.sources.where(f"model.init_args.{name}")
+            if changed := changed_arguments(name, saved, wanted, where):
+                changes[name] = changed
+        return changes
 
     # Running
 
@@ -225,6 +251,13 @@ class ZooCLI(LightningCLI):
         """Lightning's own table of metrics is left out: the progress callback prints them."""
         arguments = super()._prepare_subcommand_kwargs(subcommand)
         return {**arguments, "verbose": False} if subcommand in ("validate", "test") else arguments
+
+    def before_validate(self) -> None:
+        """Say which checkpoint is measured."""
+        if self.trainer.is_global_zero:
+            print(f"{self._checkpoint_path}", flush=True)
+
+    before_test = before_validate
 
     def before_fit(self) -> None:
         """Save the configuration, linked values included, and say what is about to run."""

@@ -30,7 +30,8 @@ def linked_value(
     """
     if name not in inspect.signature(model_class.__init__).parameters:  # type: ignore[misc]
         return None
-    offered = getattr(data, name, None)
+    # Not getattr with a default: it would hide an AttributeError from within a property.
+    offered = getattr(data, name) if name in dir(data) else None
     model_name, data_name = model_class.__name__, type(data).__name__
     if offered is None:
         if explicit is MISSING:

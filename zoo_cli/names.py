@@ -90,10 +90,7 @@ def check_settings(sources: Sources, command: str) -> None:
     """
     _check_top(sources, command)
     for key in PACKAGES:
-        chosen = None
-        for setting in sources.settings:  # --model after a file's class_path wins, and the other way round
-            if setting.key in (key, f"{key}.class_path") and setting.value is not None:
-                chosen = setting
+        chosen = sources.chosen_class(key)
         if chosen is not None:
             _check_arguments(key, chosen, sources)
 
@@ -120,17 +117,9 @@ def _check_top(sources: Sources, command: str) -> None:
 def _check_arguments(key: str, chosen: Setting, sources: Sources) -> None:
     cls = class_of(key, chosen)
     known = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-    replaced = {  # files whose arguments are for a class that a later setting replaced
-        setting.file
-        for setting in sources.settings
-        if setting.key == f"{key}.class_path" and setting.value != chosen.value
-    }
-    for setting in sources.settings:
-        first, _, rest = setting.key.partition(".")
-        name = rest.removeprefix("init_args.").partition(".")[0]
-        if first != key or name in ("", "class_path", "init_args", *known) or setting.file in replaced:
-            continue
+    for name in sorted(sources.given_arguments(key) - set(known)):
+        where = sources.where(f"{key}.init_args.{name}")
         raise CommandError(
-            f"{setting.where}: {chosen.value} has no argument {name!r}{near_names(name, known)} "
+            f"{where}: {chosen.value} has no argument {name!r}{near_names(name, known)} "
             f"(it takes {', '.join(known)})"
         )

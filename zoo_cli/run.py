@@ -1,5 +1,6 @@
 """``fit``, ``validate``, ``test``, ``predict``: Lightning's command line, with errors of one line."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -68,7 +69,7 @@ def run_cli(command: str, sources: Sources) -> Any:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and not stage:
             raise  # --help or --print_config; within a run it is Lightning's answer to the keyboard
-        message = "stopped by the keyboard; `--ckpt_path last` goes on from the last epoch"
+        message = "stopped; `--ckpt_path last` goes on from the last epoch"
         raise CommandError(message, INTERRUPTED) from None
     except CommandError:
         raise
@@ -78,7 +79,10 @@ def run_cli(command: str, sources: Sources) -> Any:
         raise explained(error, failure, bool(stage), sources) from error
     finally:
         sys.argv = argv
-        os.environ.pop(RUN_DIRECTORY, None)
+        made = os.environ.pop(RUN_DIRECTORY, None)
+        if made is not None:
+            with contextlib.suppress(OSError):
+                os.rmdir(made)  # only if it is empty: nothing has run
 
 
 def _silence_what_is_not_ours() -> None:

@@ -1,11 +1,13 @@
 """Run directories ``<root>/<name>/version_<n>/`` and the checkpoints in them."""
 
+import os
 from pathlib import Path
 
 from zoo_cli.errors import FAILED, CommandError
-from zoo_cli.sources import Sources
+from zoo_cli.names import class_of
+from zoo_cli.sources import Setting, Sources, read_settings
 
-__all__ = ["RUN_DIRECTORY", "find_checkpoint", "new_version", "run_name", "run_of_checkpoint"]
+__all__ = ["RUN_DIRECTORY", "find_checkpoint", "is_run_of", "new_version", "run_name", "run_of_checkpoint"]
 
 RUN_DIRECTORY = "ZOO_RUN_DIRECTORY"
 """Environment variable by which the processes of one run learn its directory from the first of them."""
@@ -37,6 +39,8 @@ def new_version(root: Path, name: str) -> Path:
         CommandError: If the directory cannot be made.
     """
     folder = root / name
+    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) > 0:
+        return folder / "version_of_first_process"  # torchrun or Slurm: only the first process writes
     while True:
         existing = versions(folder)
         number = int(existing[-1].name.removeprefix("version_")) + 1 if existing else 0
@@ -64,13 +68,31 @@ def run_of_checkpoint(checkpoint: Path) -> Path | None:
     return None
 
 
-def find_checkpoint(given: str, root: Path, name: str) -> Path:
+def is_run_of(run: Path, model: Setting | None, data: Setting | None) -> bool:
+    """Whether a run's saved configuration has the model and the data that the user names, if any."""
+    try:
+        settings = {setting.key: setting for setting in read_settings(run / "config.yaml")}
+    except CommandError:
+        return False
+    for key, wanted in (("model", model), ("data", data)):
+        saved = settings.get(f"{key}.class_path")
+        if wanted is not None and saved is not None and class_of(key, wanted) is not class_of(key, saved):
+            return False
+    return True
+
+
+def find_checkpoint(
+    given: str, root: Path, name: str, *, model: Setting | None = None, data: Setting | None = None
+) -> Path:
     """The file that ``--ckpt_path`` means.
 
     Args:
-        given: A path; or ``best`` or ``last``, which mean the newest run of that name that has one.
+        given: A path; or ``best`` or ``last``, which mean the newest run of that name, model and data that
+            has one.
         root: Folder of all runs.
         name: Name of the run.
+        model: The model that the user chose, if any.
+        data: The data that the user chose, if any.
 
     Raises:
         CommandError: If there is no such file.
@@ -82,10 +104,11 @@ def find_checkpoint(given: str, root: Path, name: str) -> Path:
         return path
     for run in reversed(versions(root / name)):
         path = run / "checkpoints" / f"{given}.ckpt"
-        if path.is_file():
+        if path.is_file() and is_run_of(run, model, data):
             return path
+    chosen = " and ".join(str(setting.value) for setting in (model, data) if setting is not None)
     raise CommandError(
-        f"--ckpt_path {given}: no run in {root / name} has a checkpoint; "
+        f"--ckpt_path {given}: no run in {root / name}{f' of {chosen}' if chosen else ''} has a checkpoint; "
         "train one first with `fit`, or give a file",
         FAILED,
     )

@@ -1,7 +1,6 @@
 """The zoo's own loggers and callbacks, added to what the user asked for."""
 
 import shlex
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.profilers import PassThroughProfiler
 
 import callbacks as zoo_callbacks
+from zoo_cli.errors import CommandError
 from zoo_cli.sources import Sources, shipped_configs
 
 __all__ = ["complete", "place_loggers"]
@@ -26,18 +26,22 @@ class NoProfiler(PassThroughProfiler):
         return nullcontext()
 
 
-def place_loggers(trainer: Namespace, directory: Callable[[], Path]) -> None:
+def place_loggers(trainer: Namespace, directory: Path) -> list[tuple[Namespace, Any]]:
     """Let loggers that name no folder of their own write into the run directory.
 
     Args:
         trainer: Trainer settings, changed in place.
-        directory: Function that makes the run directory and returns it.
+        directory: The run directory.
+
+    Returns:
+        The settings that were changed, each with the ``save_dir`` that it had.
     """
-    path = directory()
-    loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
-    for logger in loggers:
+    placed = []
+    for logger in trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]:
         if isinstance(logger, Namespace) and logger.init_args.get("save_dir") in ("", ".", None):
-            logger.init_args["save_dir"] = str(path)
+            placed.append((logger, logger.init_args.get("save_dir")))
+            logger.init_args["save_dir"] = str(directory)
+    return placed
 
 
 def complete(
@@ -68,18 +72,24 @@ def complete(
     own = list(given) if isinstance(given, list) else [given]
     wants_checkpoints = command == "fit" and config["enable_checkpointing"] is not False
     if wants_checkpoints and not any(isinstance(c, Checkpoint) for c in own):
-        own.append(
-            ModelCheckpoint(
-                dirpath=directory / "checkpoints",
-                filename="best",
-                monitor=getattr(model, "monitor", "val/loss"),
-                mode=getattr(model, "monitor_mode", "min"),
-                save_last=True,
-                enable_version_counter=False,
-                save_on_train_epoch_end=True,
-            )
+        folder = directory / "checkpoints"
+        best = ModelCheckpoint(
+            dirpath=folder,
+            filename="best",
+            monitor=getattr(model, "monitor", "val/loss"),
+            mode=getattr(model, "monitor_mode", "min"),
+            enable_version_counter=False,
         )
+        # Not `save_last`, which saves only when the metric improves.
+        last = ModelCheckpoint(
+            dirpath=folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        )
+        own += [best, last]
     shown = shlex.join(["python", "cli.py", command, *sources.args])
+    if command == "predict":
+        if config["devices"] not in ("auto", 1, "1"):
+            raise CommandError(f"--trainer.devices is {config['devices']!r}, but predict runs on one device")
+        config["devices"] = 1
     if command == "fit":
         own += [zoo_callbacks.Curves(), zoo_callbacks.Predictions()]
     if command == "test":

@@ -104,6 +104,34 @@ class Sources:
         """The setting that wins for a key, if it is given at all."""
         return next((s for s in reversed(self.settings) if s.key == key), None)
 
+    def value(self, key: str) -> str | None:
+        """The text of a setting; None if it is not given, or given as null."""
+        setting = self.last(key)
+        return None if setting is None or setting.value in (None, "null", "~", "") else setting.value
+
+    def chosen_class(self, key: str) -> Setting | None:
+        """The setting that chooses a class: the last of ``key`` and ``key.class_path``."""
+        chosen = None
+        for setting in self.settings:
+            if setting.key in (key, f"{key}.class_path") and setting.value not in (None, "null"):
+                chosen = setting
+        return chosen
+
+    def given_arguments(self, key: str) -> set[str]:
+        """Names of the arguments given for the class of ``model`` or ``data``."""
+        chosen = self.chosen_class(key)
+        replaced = {  # files whose arguments are for a class that a later setting replaced
+            s.file
+            for s in self.settings
+            if chosen and s.key == f"{key}.class_path" and s.value != chosen.value
+        }
+        names = {
+            s.key.removeprefix(f"{key}.").removeprefix("init_args.").partition(".")[0]
+            for s in self.settings
+            if s.key.startswith(f"{key}.") and s.file not in replaced
+        }
+        return names - {"class_path", "init_args", "dict_kwargs", "help"}
+
     def where(self, key: str) -> str:
         """Flag, or file and line, of a key; of the nearest key above it that is given; or the key itself."""
         while key:

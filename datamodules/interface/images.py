@@ -40,7 +40,7 @@ def decode_image(
                 converted = converted.resize((size, size), Image.Resampling.BILINEAR)
             pixels = np.array(converted, dtype=np.uint8)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: cannot be read as an image ({error}); replace or remove it") from error
+        raise DataError(f"{name}: cannot be read as an image; replace or remove it") from error
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1).contiguous()
 
 

@@ -91,6 +91,7 @@ def test_only_finished_runs_count_and_a_repeated_seed_counts_once(tmp_path: Path
 def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "runs" / "a")
     assert main([str(tmp_path / "runs"), "--output", str(tmp_path / "results.md")]) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'results.md'}: 1 runs\n"
     assert main([str(tmp_path / "runs" / "a" / "summary.json"), "--output", "-"]) == 0
     assert (tmp_path / "results.md").read_text() == capsys.readouterr().out
 

@@ -151,7 +151,7 @@ def trained(succeed: Run) -> Path:
 @pytest.mark.parametrize("given", ["best", "last"])
 def test_a_run_that_never_was_has_no_checkpoint(one_line_error: Error, given: str) -> None:
     line = one_line_error(1, "test", *QUICKSTART, "--ckpt_path", given)
-    assert "no run in runs/quickstart has a checkpoint" in line
+    assert "no run in runs/quickstart of zoo.LeNet and datamodules.Digits has a checkpoint" in line
 
 
 def test_an_untrained_network_is_never_tested(one_line_error: Error) -> None:

@@ -84,6 +84,59 @@ def test_resuming_with_another_optimizer_is_refused(succeed: Run, one_line_error
     assert "optimizer is torch.optim.SGD, but the checkpoint holds the state of torch.optim.AdamW" in line
 
 
+@pytest.mark.parametrize("schedule", [{"total_steps": 10}, {"final_lr": 0.001}])
+def test_changed_schedule_wins_on_resume(succeed: Run, schedule: dict[str, float]) -> None:
+    flags = ["--model.init_args.lr_scheduler", "zoo.optim.schedules.WarmupCosine"]
+    flags += ["--model.init_args.lr_scheduler.init_args.total_steps", "4"]
+    succeed("fit", *SHORT, *flags)
+    changed = [f"--model.init_args.lr_scheduler.init_args.{k}={v}" for k, v in schedule.items()]
+    succeed("fit", *SHORT, *flags, *changed, "--ckpt_path", "last", "--trainer.max_epochs", "2")
+    state = load("runs/quickstart/version_0/checkpoints/last.ckpt")["lr_schedulers"][0]
+    assert state["last_epoch"] == 2
+    assert {k: state[k] for k in schedule} == schedule
+
+
+def test_changed_weight_decay_wins_on_resume_and_spares_the_biases(succeed: Run) -> None:
+    flags = ["--model.init_args.optimizer.init_args.weight_decay"]
+    succeed("fit", *SHORT, *flags, "0")
+    succeed("fit", *SHORT, *flags, "0.25", "--ckpt_path", "last", "--trainer.max_epochs", "2")
+    groups = load("runs/quickstart/version_0/checkpoints/last.ckpt")["optimizer_states"][0]["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.25, 0.0]
+
+
+def test_one_argument_of_a_schedule_that_only_the_checkpoint_names(succeed: Run) -> None:
+    name = "--model.init_args.lr_scheduler"
+    step = [name, "torch.optim.lr_scheduler.StepLR", f"{name}.init_args.step_size", "1"]
+    succeed("fit", *SHORT, *step)
+    flags = [f"{name}.init_args.gamma", "0.5", "--ckpt_path", "last", "--trainer.max_epochs", "2"]
+    succeed("fit", *SHORT, *flags)
+    checkpoint = load("runs/quickstart/version_0/checkpoints/last.ckpt")
+    # A tenth after the first epoch, half of that after the second.
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0.002 / 20)
+
+
+def test_another_optimizer_starts_from_its_own_defaults(succeed: Run) -> None:
+    """Not from those that it shares with the model's default, as the parser would have it."""
+    settings = succeed(
+        "fit",
+        "--model",
+        "LeNet",
+        "--data",
+        "Digits",
+        "--model.init_args.optimizer",
+        "AdamW",
+        "--print_config",
+    ).out
+    optimizer = yaml.safe_load(settings)["model"]["init_args"]["optimizer"]
+    own = torch.optim.AdamW([torch.zeros(1)]).defaults
+    assert optimizer["init_args"]["lr"] == own["lr"]
+    assert optimizer["init_args"]["weight_decay"] == own["weight_decay"]
+    settings = succeed("fit", *QUICKSTART, "--print_config").out
+    optimizer = yaml.safe_load(settings)["model"]["init_args"]["optimizer"]
+    assert optimizer["init_args"]["lr"] == 0.002
+    assert optimizer["init_args"]["weight_decay"] == own["weight_decay"]
+
+
 def test_default_optimizer_is_overridden_one_argument_at_a_time(succeed: Run) -> None:
     flags = [
         "--model",
@@ -119,6 +172,54 @@ def test_best_and_last_mean_the_newest_run_with_a_checkpoint(succeed: Run) -> No
     succeed("test", *QUICKSTART, "--ckpt_path", "last")
     tested = {p.parent.name for p in Path("runs/quickstart").rglob("predictions_test.png")}
     assert tested == {"version_1"}
+
+
+def test_last_is_the_last_epoch_even_when_the_metric_stalls(succeed: Run) -> None:
+    still = ["--model.init_args.optimizer.init_args.lr", "0"]
+    succeed("fit", *SHORT, *still, "--trainer.max_epochs", "3")
+    folder = "runs/quickstart/version_0/checkpoints"
+    assert load(f"{folder}/last.ckpt")["global_step"] == 9
+    assert load(f"{folder}/best.ckpt")["global_step"] == 3
+
+
+def test_best_is_of_the_data_and_model_that_are_named(
+    succeed: Run, one_line_error: Callable[..., str]
+) -> None:
+    small = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]
+    succeed("fit", "--model", "LinearRegression", "--data", "SyntheticRegression", *small)
+    run = Path("runs/LinearRegression/version_0")
+    before = (run / "summary.json").read_text()
+    other = ["--model", "LinearRegression", "--data", "HouseTiny"]
+    assert (
+        "no run in runs/LinearRegression of zoo.LinearRegression and datamodules.HouseTiny"
+        in one_line_error(1, "test", *other)
+    )
+    # A named file is the user's own choice; the record of the run it comes from is left alone.
+    flags = ["--data.init_args.w", "[1.0, 2.0]"]
+    succeed(
+        "test", "--data", "SyntheticRegression", *flags, "--ckpt_path", str(run / "checkpoints/last.ckpt")
+    )
+    assert (run / "summary.json").read_text() != before
+
+
+def test_model_may_be_left_to_the_checkpoint(succeed: Run) -> None:
+    succeed("fit", *SHORT)
+    path = "runs/quickstart/version_0/checkpoints/last.ckpt"
+    out = succeed("test", "--data", "Digits", "--ckpt_path", path).out
+    assert out.startswith(path)
+
+
+def test_class_under_its_full_path_is_the_same_model(succeed: Run) -> None:
+    succeed("fit", *SHORT)
+    path = "runs/quickstart/version_0/checkpoints/last.ckpt"
+    succeed("test", "--model", "zoo.cnn.lenet.LeNet", "--data", "Digits", "--ckpt_path", path)
+
+
+def test_saved_config_of_a_run_with_a_logger_makes_a_run_of_its_own(succeed: Run) -> None:
+    succeed("fit", *SHORT, "--config", "configs/logger/tensorboard.yaml")
+    succeed("fit", "--config", "runs/quickstart/version_0/config.yaml")
+    for version in (0, 1):
+        assert len(list(Path(f"runs/quickstart/version_{version}").glob("events.out.tfevents*"))) == 1
 
 
 def python_made(path: str, **arguments: Any) -> zoo.LeNet:

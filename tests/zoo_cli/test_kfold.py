@@ -55,4 +55,4 @@ def test_bad_number_of_folds(one_line_error: Callable[..., str]) -> None:
 
 def test_data_without_folds(one_line_error: Callable[..., str]) -> None:
     line = one_line_error(2, "kfold", "--model", "LeNet", "--data", "Digits")
-    assert "there is no setting data.fold" in line
+    assert "datamodules.Digits has no folds; kfold needs a table" in line

@@ -114,6 +114,11 @@ def test_two_processes_train_in_one_run_and_measure_what_one_measures() -> None:
 
     command("fit", *QUICKSTART, "--trainer.max_epochs", "1", *two)
     assert [p.name for p in Path("runs/quickstart").iterdir()] == ["version_0"]
+    # 300 rows from one process, whatever is asked of the trainer's strategy.
+    whole = [sys.executable, "-m", "zoo_cli", "predict", *QUICKSTART, *two]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "predict runs on one device" in done.stderr
     # 300 test images on two processes, none of them twice.
     assert command("test", *QUICKSTART, *two) == command("test", *QUICKSTART)
 
@@ -128,7 +133,7 @@ def test_interrupted_run_says_how_to_go_on() -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130
-    assert err == "error: stopped by the keyboard; `--ckpt_path last` goes on from the last epoch\n"
+    assert err == "error: stopped; `--ckpt_path last` goes on from the last epoch\n"
     run = Path("runs/quickstart/version_0")
     assert json.loads((run / "summary.json").read_text())["status"] == "stopped"
     assert (run / "checkpoints/last.ckpt").is_file()
