@@ -9,6 +9,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.plugins import Precision
 from PIL import Image
 from torch import Tensor
 
@@ -170,6 +171,7 @@ def test_each_image_is_shifted_on_its_own_by_at_most_the_padding() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_only_training_images_are_shifted(training: bool) -> None:
     data = FashionMNIST(crop_padding=2)
-    data.trainer = SimpleNamespace(training=training)  # type: ignore[assignment]
+    trainer = SimpleNamespace(training=training, precision_plugin=Precision())
+    data.trainer = trainer  # type: ignore[assignment]
     batch = ImageBatch(torch.rand(32, 1, 28, 28), torch.zeros(32, dtype=torch.int64))
     assert torch.equal(data.on_after_batch_transfer(batch, 0).image, batch.image) is not training

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor, nn
 
 import zoo
@@ -67,6 +68,45 @@ def test_e15_epoch_means_are_over_all_examples_with_an_uneven_last_batch() -> No
         )
     batch_means = [F.cross_entropy(logits[i : i + 3], batch.label[i : i + 3]) for i in (0, 3, 6)]
     assert torch.stack(batch_means).mean().item() != pytest.approx(metrics["train/loss"].item(), rel=1e-4)
+
+
+class StepLog(Logger):
+    """Keeps what is logged at each step."""
+
+    name, version = "steps", 0
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int | None, float]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if "train/loss_step" in metrics:
+            self.rows.append((step, metrics["train/loss_step"]))
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_each_logged_mean_is_over_all_batches_since_the_last(every: int, accumulate: int) -> None:
+    """Also where several batches make a step, and where an epoch ends in between."""
+    model = softmax(optimizer=frozen())
+    batch = images(12)
+    log = StepLog()
+    fit(
+        model,
+        batch,
+        1,
+        logger=log,
+        max_epochs=2,
+        accumulate_grad_batches=accumulate,
+        log_every_n_steps=every,
+    )
+    losses = F.cross_entropy(model(batch.image), batch.label, reduction="none").detach()
+    chunks = torch.cat([losses, losses]).split(every * accumulate)
+    expected = [chunk.mean().item() for chunk in chunks if len(chunk) == every * accumulate]
+    assert [step for step, _ in log.rows] == [every * (i + 1) for i in range(len(expected))]
+    assert [mean for _, mean in log.rows] == pytest.approx(expected, rel=1e-6)
 
 
 def test_regression_means() -> None:

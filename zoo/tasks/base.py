@@ -75,6 +75,7 @@ class Task(L.LightningModule):
         self._sums = {stage: MetricSums() for stage in ("train", "val", "test")}
         self._sums_epoch = -1
         self._logged: tuple[dict[str, float], int] = ({}, 0)
+        self._logged_step = 0
         self._warned_of_unsaved = False
 
     # Constructor arguments, saved as plain values
@@ -160,14 +161,21 @@ class Task(L.LightningModule):
         """Start a run with empty sums; a checkpoint may fill them again."""
         for sums in self._sums.values():
             sums.reset()
-        self._logged = ({}, 0)
+        self._logged, self._logged_step = ({}, 0), 0
 
     def on_train_epoch_start(self) -> None:
         """Start an epoch with empty sums, unless they were restored within this very epoch."""
         if self._sums_epoch != self.current_epoch:
-            self._sums["train"].reset()
+            self._empty_train_sums()
             self._sums_epoch = self.current_epoch
-        self._logged = (self._sums["train"].totals(), self._sums["train"].examples)
+
+    def _empty_train_sums(self) -> None:
+        """Start counting anew; what was not logged yet becomes a debt, which the next log counts in."""
+        totals, examples = self._sums["train"].totals(), self._sums["train"].examples
+        before, examples_before = self._logged
+        debt = {name: before.get(name, 0.0) - totals.get(name, 0.0) for name in {**before, **totals}}
+        self._logged = (debt, examples_before - examples)
+        self._sums["train"].reset()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Start the epoch where Lightning does not say so: resumed from an epoch's last step."""
@@ -177,24 +185,27 @@ class Task(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the mean since the last log, and stop when the loss was not finite."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it undeclared
+        step = self.trainer.global_step
+        # Where several batches make a step, it stays the same until the next one is made.
+        if every == 0 or step % every or step == self._logged_step:
+            return
+        self._logged_step = step
+        self._raise_if_not_finite()
         sums = self._sums["train"]
         before, examples_before = self._logged
-        if every == 0 or self.trainer.global_step % every or sums.examples == examples_before:
-            return
-        self._raise_if_not_finite()
         totals, examples = sums.totals(), sums.examples - examples_before
         means = {f"train/{name}_step": (totals[name] - before.get(name, 0.0)) / examples for name in totals}
         self._logged = (totals, sums.examples)
         self.log("train/loss_step", means["train/loss_step"], prog_bar=True, logger=False, on_step=True)
         means["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         for logger in self.trainer.loggers:
-            logger.log_metrics(means, step=self.trainer.global_step)
+            logger.log_metrics(means, step=step)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
         self._raise_if_not_finite()
         self._log_epoch("train")
-        self._sums["train"].reset()
+        self._empty_train_sums()
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
