@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
 __all__ = ["MetricSums", "wide"]
@@ -64,17 +65,33 @@ class MetricSums:
         finite = int(self._finite_steps)
         return finite if finite < self.steps else None
 
-    def reduced(self, reduce: Any) -> tuple[dict[str, float], int]:
-        """Totals and examples summed over all processes.
+    def over_processes(self, strategy: Strategy, device: torch.device) -> "MetricSums":
+        """The sums over all processes, on each of them; steps remain this process's own, as all take as many.
+
+        Every process must call this, with or without examples of its own: the names are those of process 0,
+        which has an example wherever another one has.
 
         Args:
-            reduce: Function that sums a float64 tensor over the processes.
+            strategy: The trainer's.
+            device: Device of this process.
         """
-        if self._totals is None:
-            return {}, 0
-        count = torch.tensor([self.examples], dtype=self._totals.dtype, device=self._totals.device)
-        summed = reduce(torch.cat([self._totals, count])).tolist()
-        return dict(zip(self.names, summed[:-1], strict=True)), int(summed[-1])
+        whole = MetricSums()
+        whole.names = strategy.broadcast(self.names)
+        whole.steps, whole._finite_steps = self.steps, self._finite_steps
+        values = wide(torch.zeros(len(whole.names) + 1, device=device))
+        if self._totals is not None:
+            values[:-1] = self._totals
+        values[-1] = self.examples
+        values = strategy.reduce(values, reduce_op="sum")
+        whole._totals = values[:-1] if whole.names else None
+        whole.examples = int(values[-1])
+        return whole
+
+    def leave_to_another(self) -> None:
+        """Forget totals and examples, which another process has taken over; the steps still count."""
+        self.examples = 0
+        if self._totals is not None:
+            self._totals = torch.zeros_like(self._totals)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and CPU tensors, for the checkpoint."""

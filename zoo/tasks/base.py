@@ -224,10 +224,9 @@ class Task(L.LightningModule):
         self._log_epoch("test")
 
     def _log_epoch(self, stage: str) -> None:
-        reduce = functools.partial(self.trainer.strategy.reduce, reduce_op="sum")
-        totals, examples = self._sums[stage].reduced(reduce)
-        for name, total in totals.items():
-            value = total / examples
+        sums = self._sums[stage].over_processes(self.trainer.strategy, self.device)
+        for name, total in sums.totals().items():
+            value = total / sums.examples
             # Equal on all processes already; sync_dist only tells Lightning so.
             self.log(f"{stage}/{name}", value, prog_bar=True, on_epoch=True, batch_size=1, sync_dist=True)
 
@@ -290,18 +289,32 @@ class Task(L.LightningModule):
                 stacklevel=2,
             )
             self._warned_of_unsaved = True
+        sums = self._sums["train"]
+        # The one process that writes saves the sums of all; Lightning calls this on each of them.
+        whole = sums if self._trainer is None else sums.over_processes(self.trainer.strategy, self.device)
         checkpoint["train_sums"] = {
             "epoch": self._sums_epoch,
-            "logged": self._logged,
-            **self._sums["train"].state_dict(),
+            "logged": self._logged_within(whole),
+            **whole.state_dict(),
         }
 
+    def _logged_within(self, whole: MetricSums) -> tuple[dict[str, float], int]:
+        """What is logged already, so that as much of the whole sums is left as of this process's own."""
+        before, examples_before = self._logged
+        own, others = self._sums["train"].totals(), whole.totals()
+        logged = {n: before.get(n, 0.0) + others.get(n, 0.0) - own.get(n, 0.0) for n in {**before, **others}}
+        return logged, examples_before + whole.examples - self._sums["train"].examples
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the running sums."""
+        """Go on with the running sums, which are those of all processes: the first one takes them."""
         if "train_sums" in checkpoint:
             self._sums_epoch = checkpoint["train_sums"]["epoch"]
             self._logged = checkpoint["train_sums"]["logged"]
+            self._logged_step = checkpoint["global_step"]
             self._sums["train"].load_state_dict(checkpoint["train_sums"])
+            if self._trainer is not None and self.global_rank != 0:
+                self._sums["train"].leave_to_another()
+                self._logged = ({}, 0)
 
 
 def _saving_arguments(init: Callable[..., None]) -> Callable[..., None]:
