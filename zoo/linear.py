@@ -70,7 +70,7 @@ class LinearRegression(Regressor):
         in_features: Number of input columns d (the data's, on the command line).
         out_features: Number of target columns (the data's, on the command line).
         closed_form: Solve for the weights on the whole training split instead of descending; needs
-            ``batch_size: full`` and one epoch.
+            ``batch_size: full``, one epoch, one device and the loss ``mse`` or ``half_mse``.
         l2: Ridge penalty of the closed form: ``l2 * ||w||^2`` beside the summed squared error, at least 0.
         loss: ``mse`` (the book), ``half_mse``, ``mae``, ``huber`` or ``smooth_l1``.
         huber_delta: Error at which ``huber`` and ``smooth_l1`` become linear, positive.
@@ -78,6 +78,8 @@ class LinearRegression(Regressor):
         lr_scheduler: Learning rate schedule, or None.
         lr_scheduler_config: Lightning's options for the schedule (interval, frequency, monitor).
     """
+
+    training_arguments = Regressor.training_arguments | {"closed_form", "l2"}
 
     net: nn.Linear
 
@@ -97,6 +99,8 @@ class LinearRegression(Regressor):
         check_positive("in_features", in_features)
         check_positive("out_features", out_features)
         check_at_least("l2", l2, 0)
+        if closed_form and loss not in ("mse", "half_mse"):
+            raise ValueError(f"loss is {loss!r}, but must be mse or half_mse for closed_form")
         super().__init__(
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
@@ -110,6 +114,18 @@ class LinearRegression(Regressor):
         self.l2 = l2
         self.closed_form = closed_form
         self.automatic_optimization = not closed_form
+
+    def setup(self, stage: str) -> None:
+        """Start a run.
+
+        Raises:
+            ValueError: If the closed form is asked for on several devices, each of which sees but its share.
+        """
+        super().setup(stage)
+        if self.closed_form and stage == "fit" and self.trainer.world_size > 1:
+            raise ValueError(
+                f"the number of devices is {self.trainer.world_size}, but must be 1 for closed_form"
+            )
 
     def configure_optimizers(self) -> Any:
         """The closed form is one Newton step, that is SGD at rate 1 on the distance to the solution."""

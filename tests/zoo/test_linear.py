@@ -101,6 +101,22 @@ def test_closed_form_refuses_more_than_one_batch() -> None:
         fit(model, data(), 10)
 
 
+def test_closed_form_refuses_several_devices() -> None:
+    """Each would solve for its own share of the data."""
+    model = zoo.LinearRegression(in_features=3, closed_form=True)
+    model.trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp_fork", logger=False)
+    with pytest.raises(ValueError, match="the number of devices is 2, but must be 1 for closed_form"):
+        model.setup("fit")
+    model.setup("test")
+
+
+@pytest.mark.parametrize("loss", ["mae", "huber", "smooth_l1"])
+def test_closed_form_refuses_losses_that_it_does_not_minimise(loss: str) -> None:
+    with pytest.raises(ValueError, match=f"loss is '{loss}', but must be mse or half_mse for closed_form"):
+        zoo.LinearRegression(in_features=3, closed_form=True, loss=loss)
+    assert zoo.LinearRegression(in_features=3, closed_form=True, loss="half_mse").closed_form
+
+
 def test_softmax_regression_counts() -> None:
     model = zoo.SoftmaxRegression(in_channels=4, image_size=1, num_classes=3)
     assert sum(p.numel() for p in model.parameters()) == 15
