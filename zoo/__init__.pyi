@@ -14,6 +14,7 @@ from .linear import SoftmaxRegression as SoftmaxRegression
 from .linear import WeightDecay as WeightDecay
 from .mlp import MLP as MLP
 from .mlp import DropoutMLP as DropoutMLP
+from .mlp import TabularMLP as TabularMLP
 from .optim.schedules import WarmupCosine as WarmupCosine
 from .scratch.linear import LinearRegressionScratch as LinearRegressionScratch
 from .scratch.linear import SoftmaxRegressionScratch as SoftmaxRegressionScratch

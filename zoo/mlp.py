@@ -1,4 +1,4 @@
-"""Multilayer perceptrons (chapter 5)."""
+"""Multilayer perceptrons (chapter 5), for images and for columns of a table."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from zoo._checks import check_fraction, check_positive
 from zoo._registry import register
 from zoo.layers.activations import activation as activation_named
 from zoo.layers.init import init_parameters
-from zoo.tasks import ImageClassifier, LRSchedulerCallable, OptimizerCallable
+from zoo.tasks import Classifier, ImageClassifier, LRSchedulerCallable, OptimizerCallable
 
-__all__ = ["MLP", "DropoutMLP", "mlp"]
+__all__ = ["MLP", "DropoutMLP", "TabularMLP", "mlp"]
 
 
 def mlp(
@@ -90,6 +90,7 @@ class MLP(ImageClassifier):
     ) -> None:
         check_positive("in_channels", in_channels)
         check_positive("image_size", image_size)
+        check_positive("num_classes", num_classes)
         super().__init__(
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
@@ -126,6 +127,8 @@ class DropoutMLP(ImageClassifier):
         lr_scheduler_config: Lightning's options for the schedule (interval, frequency, monitor).
     """
 
+    training_arguments = ImageClassifier.training_arguments | {"dropout"}
+
     def __init__(
         self,
         *,
@@ -143,6 +146,7 @@ class DropoutMLP(ImageClassifier):
     ) -> None:
         check_positive("in_channels", in_channels)
         check_positive("image_size", image_size)
+        check_positive("num_classes", num_classes)
         super().__init__(
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
@@ -153,3 +157,57 @@ class DropoutMLP(ImageClassifier):
         self.net = mlp(sizes, activation=activation, dropout=dropout, flatten=True)
         init_parameters(self.net, init)
         self.example_input_array = torch.zeros(2, in_channels, image_size, image_size)
+
+
+@register(
+    task="tabular classification",
+    tiny={"in_features": 5, "hidden_sizes": [16], "num_classes": 3},
+    full={"in_features": 100, "num_classes": 2},
+)
+class TabularMLP(Classifier):
+    """Multilayer perceptron on the columns of a table, to tell classes apart.
+
+    The book has none; its table, of house prices (section 5.7), asks for a number.
+
+    Args:
+        in_features: Number of input columns (the data's, on the command line).
+        num_classes: Number of classes (the data's, on the command line).
+        hidden_sizes: Width of each hidden layer; none makes it softmax regression.
+        dropout: Drop probability after each hidden layer, in [0, 1).
+        activation: Name of the activation, as in :class:`MLP`.
+        label_smoothing: Probability spread evenly over all classes in the training loss, in [0, 1).
+        optimizer: AdamW, which copes with columns of all kinds without tuning.
+        lr_scheduler: Learning rate schedule, or None.
+        lr_scheduler_config: Lightning's options for the schedule (interval, frequency, monitor).
+    """
+
+    training_arguments = Classifier.training_arguments | {"dropout"}
+
+    def __init__(
+        self,
+        *,
+        in_features: int,
+        num_classes: int,
+        hidden_sizes: Sequence[int] = (64,),
+        dropout: float = 0.0,
+        activation: str = "relu",
+        label_smoothing: float = 0.0,
+        optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=0.001, weight_decay=0.01),
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_config: dict[str, Any] | None = None,
+    ) -> None:
+        check_positive("in_features", in_features)
+        check_positive("num_classes", num_classes)
+        check_fraction("dropout", dropout)
+        super().__init__(
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_config=lr_scheduler_config,
+            label_smoothing=label_smoothing,
+        )
+        self.net = mlp(
+            [in_features, *hidden_sizes, num_classes],
+            activation=activation,
+            dropout=[dropout] * len(hidden_sizes),
+        )
+        self.example_input_array = torch.zeros(2, in_features)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
+from datamodules.interface.links import LINKED_VALUES
 from datamodules.loaders import BatchSampler, TensorLoader
 from tests.zoo import state_dict_keys
 from zoo._hparams import CLASS_PATH
@@ -38,12 +39,13 @@ FULL_SIZES: dict[str, tuple[dict[str, Any], int]] = {
     "SharedMLP": ({}, (4 * 8 + 8) + (8 * 8 + 8) + (8 + 1)),
     "SoftmaxRegression": ({}, 784 * 10 + 10),
     "SoftmaxRegressionScratch": ({}, 784 * 10 + 10),
+    "TabularMLP": ({"in_features": 30, "num_classes": 2}, 30 * 64 + 64 + 64 * 2 + 2),
     "WeightDecay": ({"in_features": 200}, 200 + 1),
     "WeightDecayScratch": ({"in_features": 200}, 200 + 1),
 }
 
 # Loss to reach on one batch, after 200 steps at most.
-OVERFIT_LOSS = {"image classification": 0.05, "regression": 0.01}
+OVERFIT_LOSS = {"image classification": 0.05, "regression": 0.01, "tabular classification": 0.05}
 # Where Adam's usual rate of 0.02 kills the ReLUs of so small a network.
 OVERFIT_LR = {"ChimeraMLP": 0.003, "LeNet": 0.005}
 
@@ -239,6 +241,35 @@ def test_full_size_has_the_derived_number_of_parameters(name: str) -> None:
     assert model(model.example_input_array).shape[0] == 2
 
 
+def another(argument: str, value: Any) -> Any:
+    """Another value that the argument may have."""
+    if isinstance(value, list | tuple):
+        return [another(argument, v) for v in value]
+    if isinstance(value, str):
+        return {"activation": "tanh", "init": "xavier_normal", "loss": "mae", "pooling": "max"}[argument]
+    return not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value + 0.125
+
+
+@every_model
+def test_what_may_differ_from_a_checkpoint_is_what_leaves_its_network_alone(name: str) -> None:
+    entry = zoo.MODELS[name]
+    # Those of the data are always the checkpoint's; they change the inputs.
+    fixed = {"optimizer", "lr_scheduler", "lr_scheduler_config", *LINKED_VALUES}
+    model = tiny(name).eval()
+    inputs = model.example_batch(4)[0]
+    for argument, parameter in arguments_of(name).items():
+        if argument in fixed:
+            continue
+        value = entry.tiny.get(argument, parameter.default)
+        other = tiny(name, **{argument: another(argument, value)}).eval()
+        shapes, other_shapes = ({key: v.shape for key, v in m.state_dict().items()} for m in (model, other))
+        same = shapes == other_shapes
+        if same:
+            other.load_state_dict(model.state_dict())
+            same = torch.equal(other(inputs), model(inputs))
+        assert same == (argument in entry.cls.training_arguments), argument
+
+
 def test_no_count_is_left_over() -> None:
     assert sorted(FULL_SIZES) == NAMES
 
@@ -308,7 +339,7 @@ def with_argument(*arguments: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "argument"), with_argument(*WIDTHS))
 def test_zero_width_is_refused(name: str, argument: str) -> None:
-    with pytest.raises(ValueError, match="is 0, but must be"):
+    with pytest.raises(ValueError, match=f"^{argument} is 0, but must be"):
         tiny(name, **{argument: 0})
 
 

@@ -110,6 +110,8 @@ class WeightDecayScratch(Regressor):
         lr_scheduler_config: Lightning's options for the schedule (interval, frequency, monitor).
     """
 
+    training_arguments = Regressor.training_arguments | {"weight_decay"}
+
     net: LinearScratchNetwork
 
     def __init__(

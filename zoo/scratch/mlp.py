@@ -96,6 +96,7 @@ class MLPScratch(ImageClassifier):
     ) -> None:
         check_positive("in_channels", in_channels)
         check_positive("image_size", image_size)
+        check_positive("num_classes", num_classes)
         super().__init__(
             optimizer=optimizer, lr_scheduler=lr_scheduler, lr_scheduler_config=lr_scheduler_config
         )
@@ -134,6 +135,8 @@ class DropoutMLPScratch(ImageClassifier):
         lr_scheduler_config: Lightning's options for the schedule (interval, frequency, monitor).
     """
 
+    training_arguments = ImageClassifier.training_arguments | {"dropout"}
+
     def __init__(
         self,
         *,
@@ -148,6 +151,7 @@ class DropoutMLPScratch(ImageClassifier):
     ) -> None:
         check_positive("in_channels", in_channels)
         check_positive("image_size", image_size)
+        check_positive("num_classes", num_classes)
         super().__init__(
             optimizer=optimizer, lr_scheduler=lr_scheduler, lr_scheduler_config=lr_scheduler_config
         )
