@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo._hparams import CLASS_PATH, UNSAVED, is_spec
+from zoo._hparams import BUILDS, CLASS_PATH, UNSAVED, callable_from_spec, class_from_path, is_spec
 from zoo.tasks.base import Task
 from zoo_cli.errors import FAILED, CommandError
 
@@ -99,7 +99,7 @@ def settings_to_restore(
 
     Raises:
         CommandError: If training is to be resumed with an optimizer that could not be saved, and none is
-            given.
+            given; or if what is to build the optimizer or the schedule is no class of that kind.
     """
     init_args: dict[str, Any] = {}
     for name, value in saved["init_args"].items():
@@ -110,6 +110,17 @@ def settings_to_restore(
                     f"--model.init_args.{name} to resume",
                 )
             continue
+        if name in BUILDS and is_spec(value):
+            _refuse_other_callable(name, value, path)
         init_args[name] = list(value) if isinstance(value, tuple) else value
     settings: dict[str, Any] = json.loads(json.dumps(init_args))
     return {"class_path": saved["class_path"], "init_args": settings}
+
+
+def _refuse_other_callable(name: str, spec: dict[str, Any], path: Path) -> None:
+    """Refuse an optimizer or a schedule that is a function: the command line would call it."""
+    try:
+        class_from_path(spec["class_path"])  # the command line imports the model's package too
+        callable_from_spec(name, spec)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise CommandError(f"--ckpt_path {path}: {error}", FAILED) from error

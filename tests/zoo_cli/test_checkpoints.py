@@ -278,3 +278,18 @@ def test_compiling_leaves_the_checkpoint_as_it_is(succeed: Run) -> None:
 
 def test_configs_are_found_from_anywhere() -> None:
     assert (shipped_configs() / "quickstart.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", ["optimizer", "lr_scheduler"])
+@pytest.mark.parametrize("also", [(), ("--model.init_args.optimizer.init_args.lr", "0.1")])
+def test_a_checkpoint_runs_no_function_that_it_names(
+    name: str, also: tuple[str, ...], succeed: Run, one_line_error: Any
+) -> None:
+    succeed("fit", *SHORT)
+    checkpoint = load("runs/quickstart/version_0/checkpoints/last.ckpt")
+    spec = {"class_path": "pydoc.pipepager", "init_args": {"cmd": "touch ran"}}
+    checkpoint["hyper_parameters"][name] = spec
+    torch.save(checkpoint, "changed.ckpt")
+    err = one_line_error(1, "test", "--data", "Digits", "--ckpt_path", "changed.ckpt", *also)
+    assert f"changed.ckpt: {name} is pydoc.pipepager, but must be a class derived from" in err
+    assert not Path("ran").exists()
