@@ -87,7 +87,9 @@ def draw_curves(rows: list[Row], title: str = "") -> "Figure | None":
     widths = [3.0] * len(names) + [2.0] * with_rate
     figure = new_figure(1.35 * sum(widths) + 0.4, 3.5)
     panels = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
-    for axes, name in zip(panels, names, strict=False):
+    for axes, name in zip(
+        panels[: len(names)], names, strict=True
+    ):  # a last panel may hold the learning rate
         _draw_metric(axes, rows, name)
     if with_rate:
         x, label = _x(rows, "lr")
