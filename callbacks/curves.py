@@ -87,9 +87,8 @@ def draw_curves(rows: list[Row], title: str = "") -> "Figure | None":
     widths = [3.0] * len(names) + [2.0] * with_rate
     figure = new_figure(1.35 * sum(widths) + 0.4, 3.5)
     panels = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
-    for axes, name in zip(
-        panels[: len(names)], names, strict=True
-    ):  # a last panel may hold the learning rate
+    # A last panel may hold the learning rate.
+    for axes, name in zip(panels[: len(names)], names, strict=True):
         _draw_metric(axes, rows, name)
     if with_rate:
         x, label = _x(rows, "lr")
