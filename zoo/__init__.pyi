@@ -9,6 +9,9 @@ from .builders import MyLinearMLP as MyLinearMLP
 from .builders import NestMLP as NestMLP
 from .builders import SharedMLP as SharedMLP
 from .cnn.lenet import LeNet as LeNet
+from .cnn.resnet import ResNet as ResNet
+from .cnn.resnet import ResNet18 as ResNet18
+from .cnn.resnet import ResNet18Small as ResNet18Small
 from .linear import LinearRegression as LinearRegression
 from .linear import SoftmaxRegression as SoftmaxRegression
 from .linear import WeightDecay as WeightDecay

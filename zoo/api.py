@@ -20,12 +20,14 @@ def create(name: str, **hparams: Any) -> Task:
     """A model by name.
 
     Args:
-        name: A name of :func:`list_models`.
+        name: A name of :func:`list_models`, or of a variant: ``create("resnet50")`` is
+            ``zoo.ResNet(variant="resnet50")``.
         hparams: The model's own arguments.
 
     Raises:
         KeyError: If there is no such model; the message names similar ones.
     """
     list_models()
-    model: Task = MODELS[name].cls(**hparams)
+    family = MODELS.with_variant(name)
+    model: Task = family.cls(variant=name, **hparams) if family else MODELS[name].cls(**hparams)
     return model

@@ -75,7 +75,7 @@ def refuse_other_network(
         CommandError: If an argument that changes the network differs.
     """
     for name, value in given.items():
-        if name in cls.training_arguments or name not in saved["init_args"]:
+        if name in cls.training_arguments | cls.start_arguments or name not in saved["init_args"]:
             continue
         old = saved["init_args"][name]
         plain = list(value) if isinstance(value, tuple) else value

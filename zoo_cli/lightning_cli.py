@@ -95,6 +95,9 @@ class ZooCLI(LightningCLI):
             self.config = parser.parse_args([args[0], "--config", str(base), *args[1:]])
         if self._checkpoint_path is not None:
             self._refuse_other_network()
+            init_args = self.config[self.command].model.init_args
+            for name in Task.start_arguments & set(init_args.keys()):
+                init_args[name] = None  # the checkpoint fills the network
 
     def _restore(self, given: str) -> None:
         """Read the checkpoint; what it says of the model goes before the user's settings."""

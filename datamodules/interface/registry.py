@@ -1,6 +1,6 @@
 """The catalogue behind ``cli.py models`` and ``cli.py data``; the contract tests walk it too."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -29,6 +29,8 @@ class Entry:
         config: A file under ``configs/`` that runs as is, or None.
         tiny: Constructor arguments that make a small one for the contract tests.
         full: Constructor arguments without a default that make the book's own size, for the listing.
+        variants: Values of the constructor's ``variant``, each the name of a network of the literature
+            (``resnet50``); empty where there is no such argument.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Entry:
     config: str | None
     tiny: dict[str, Any] = field(default_factory=dict)
     full: dict[str, Any] = field(default_factory=dict)
+    variants: tuple[str, ...] = ()
 
 
 class Registry:
@@ -59,12 +62,14 @@ class Registry:
         config: str | None = None,
         tiny: dict[str, Any] | None = None,
         full: dict[str, Any] | None = None,
+        variants: Iterable[str] = (),
     ) -> Callable[[type[T]], type[T]]:
         """Class decorator that adds the class under its own name.
 
         Raises:
-            ValueError: If the name is taken.
+            ValueError: If the name, or that of a variant, is taken.
         """
+        names = tuple(variants)
 
         def add(cls: type[T]) -> type[T]:
             name = cls.__name__
@@ -72,6 +77,9 @@ class Registry:
                 raise ValueError(
                     f"{self.package}.{name} is registered twice: {self._entries[name].cls} and {cls}"
                 )
+            for variant in names:
+                if (other := self.with_variant(variant)) is not None:
+                    raise ValueError(f"{variant} is a variant of both {other.name} and {name}")
             self._entries[name] = Entry(
                 name=name,
                 cls=cls,
@@ -80,10 +88,15 @@ class Registry:
                 config=config,
                 tiny=dict(tiny or {}),
                 full=dict(full or {}),
+                variants=names,
             )
             return cls
 
         return add
+
+    def with_variant(self, variant: str) -> Entry | None:
+        """The entry that has this variant, or None."""
+        return next((entry for entry in self if variant in entry.variants), None)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,14 @@ from torch import Tensor, nn
 
 from zoo._checks import check_choice
 
-__all__ = ["INITIALISERS", "bilinear_", "init_parameters", "init_weight_", "sparse_uniform_"]
+__all__ = [
+    "INITIALISERS",
+    "bilinear_",
+    "init_convolutions",
+    "init_parameters",
+    "init_weight_",
+    "sparse_uniform_",
+]
 
 Initialiser = Callable[[Tensor], Tensor]
 
@@ -90,4 +98,20 @@ def init_parameters(net: nn.Module, name: str, *, zero_bias: bool = False) -> No
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
             init_weight_(module.weight, name)
             if zero_bias and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def init_convolutions(net: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """Initialise the convolutions of a deep rectified network as He et al. (2015, arXiv:1502.01852) do.
+
+    Weights are normal with variance 2 / fan, biases 0. Other layers are left alone.
+
+    Args:
+        net: The network.
+        mode: ``fan_out`` keeps the variance of the gradients, ``fan_in`` that of the activations.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -55,6 +55,8 @@ class Task(L.LightningModule):
         {"optimizer", "lr_scheduler", "lr_scheduler_config", "loss", "huber_delta", "label_smoothing", "init"}
     )
     """Constructor arguments that may differ from a checkpoint's: they leave the trained network as it is."""
+    start_arguments: ClassVar[frozenset[str]] = frozenset({"weights"})
+    """Constructor arguments that only fill the network at the start; checkpoints, which fill it, say None."""
 
     net: nn.Module
 
@@ -335,7 +337,7 @@ def _saving_arguments(init: Callable[..., None]) -> Callable[..., None]:
         for name, parameter in inspect.signature(init).parameters.items():
             if name == "self":
                 continue
-            value = arguments.get(name, parameter.default)
+            value = None if name in self.start_arguments else arguments.get(name, parameter.default)
             if name in BUILDS and value is not None:
                 value = spec_or_marker(name, value)
             saved[name] = value
