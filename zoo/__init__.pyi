@@ -8,7 +8,9 @@ from .builders import FixedHiddenMLP as FixedHiddenMLP
 from .builders import MyLinearMLP as MyLinearMLP
 from .builders import NestMLP as NestMLP
 from .builders import SharedMLP as SharedMLP
+from .cnn.bn_lenet import BNLeNet as BNLeNet
 from .cnn.lenet import LeNet as LeNet
+from .cnn.lenet import LeNetModern as LeNetModern
 from .cnn.resnet import ResNet as ResNet
 from .cnn.resnet import ResNet18 as ResNet18
 from .cnn.resnet import ResNet18Small as ResNet18Small
@@ -18,6 +20,10 @@ from .linear import WeightDecay as WeightDecay
 from .mlp import MLP as MLP
 from .mlp import DropoutMLP as DropoutMLP
 from .mlp import TabularMLP as TabularMLP
+from .optim.schedules import ExponentialDecay as ExponentialDecay
+from .optim.schedules import FactorDecay as FactorDecay
+from .optim.schedules import InverseSqrtDecay as InverseSqrtDecay
+from .optim.schedules import PolynomialDecay as PolynomialDecay
 from .optim.schedules import WarmupCosine as WarmupCosine
 from .scratch.linear import LinearRegressionScratch as LinearRegressionScratch
 from .scratch.linear import SoftmaxRegressionScratch as SoftmaxRegressionScratch

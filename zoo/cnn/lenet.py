@@ -1,4 +1,4 @@
-"""LeNet-5 (section 7.6; LeCun et al., 1998).
+"""LeNet-5 (section 7.6; LeCun et al., 1998), and the LeNet that section 12.11 tries schedules on.
 
 Deviations: as in the book, the Gaussian output layer is a linear one and average pooling has no weights.
 """
@@ -15,7 +15,7 @@ from zoo.layers.activations import activation as activation_named
 from zoo.layers.init import init_parameters
 from zoo.tasks import ImageClassifier, LRSchedulerCallable, OptimizerCallable
 
-__all__ = ["LeNet", "LeNetNetwork"]
+__all__ = ["LeNet", "LeNetModern", "LeNetNetwork"]
 
 POOLINGS = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
 
@@ -134,6 +134,52 @@ class LeNet(ImageClassifier):
             padding=padding,
             activation=activation,
             pooling=pooling,
+        )
+        init_parameters(self.net, init)
+        self.example_input_array = torch.zeros(2, in_channels, image_size, image_size)
+
+
+@register(
+    book=("M46",),
+    task="image classification",
+    config="cnn/lenet_modern_fashion_mnist_cosine.yaml",
+    tiny={"image_size": 12, "num_classes": 4},
+)
+class LeNetModern(ImageClassifier):
+    """LeNet with ReLU and max-pooling, 61,706 parameters on 28 x 28 pixels (section 12.11).
+
+    The book trains it with one schedule after another: the configurations ``lenet_modern_fashion_mnist_*``.
+
+    Args:
+        in_channels: Number of image channels (the data's, on the command line).
+        num_classes: Number of classes (the data's, on the command line).
+        image_size: Height and width in pixels (the data's, on the command line), at least 12.
+        init: Initialiser of the weights by name; ``default``, torch's own, in the book.
+        optimizer: The book's SGD.
+        lr_scheduler: Learning rate schedule, or None.
+        lr_scheduler_config: Lightning's options for the schedule (interval, frequency, monitor).
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        image_size: int = 28,
+        init: str = "default",
+        optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=0.3),
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            optimizer=optimizer, lr_scheduler=lr_scheduler, lr_scheduler_config=lr_scheduler_config
+        )
+        self.net = LeNetNetwork(
+            in_channels=in_channels,
+            num_classes=num_classes,
+            image_size=image_size,
+            activation="relu",
+            pooling="max",
         )
         init_parameters(self.net, init)
         self.example_input_array = torch.zeros(2, in_channels, image_size, image_size)
