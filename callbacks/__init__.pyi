@@ -1,6 +1,7 @@
 # The public names of the callbacks and where they live: `callbacks/__init__.py` imports each on first use.
 from .checkpoint_io import AtomicCheckpointIO as AtomicCheckpointIO
 from .curves import Curves as Curves
+from .features import FeatureMaps as FeatureMaps
 from .layer_health import LayerHealth as LayerHealth
 from .metrics_csv import MetricsCSV as MetricsCSV
 from .predictions import Predictions as Predictions

@@ -1,7 +1,6 @@
 """``predictions.png``: what a trained network makes of examples it has not learned from."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,8 +8,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from callbacks._evaluating import best_weights, validating
 from callbacks._files import may_write, run_dir
-from callbacks._pictures import new_figure, save_figure
+from callbacks._pictures import as_shown, new_figure, save_figure
 from zoo.tasks import ImageClassifier, Regressor
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Predictions(L.Callback):
         batches = trainer.val_dataloaders
         if seen is None or batches is None or not may_write(trainer):
             return
-        with _best_weights(trainer, pl_module) as weights, _validating(trainer, pl_module), torch.no_grad():
+        with best_weights(trainer, pl_module) as weights, validating(trainer, pl_module), torch.no_grad():
             for i, batch in enumerate(batches):
                 if i >= trainer.num_val_batches[0]:
                     break
@@ -124,34 +124,6 @@ def _for_task(pl_module: L.LightningModule) -> "_Classified | _Regressed | None"
     return _Regressed() if isinstance(pl_module, Regressor) else None
 
 
-@contextmanager
-def _best_weights(trainer: L.Trainer, pl_module: L.LightningModule) -> Iterator[str]:
-    """Put the best checkpoint's weights into the module for a while; yields what to call them."""
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if not best or getattr(trainer.checkpoint_callback, "monitor", None) is None:
-        yield "weights after the last step"
-        return
-    checkpoint = torch.load(best, map_location="cpu", weights_only=True)
-    own = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
-    pl_module.load_state_dict(checkpoint["state_dict"])
-    try:
-        yield f"best checkpoint (epoch {checkpoint['epoch'] + 1})"
-    finally:
-        pl_module.load_state_dict(own)
-
-
-@contextmanager
-def _validating(trainer: L.Trainer, pl_module: L.LightningModule) -> Iterator[None]:
-    """Evaluation mode for the module and for the trainer, so that no datamodule augments the images."""
-    pl_module.eval()
-    trainer.validating = True
-    try:
-        yield
-    finally:
-        trainer.training = True
-        pl_module.train()
-
-
 class _Classified:
     """Labels and predictions of a split, and the images to show."""
 
@@ -215,12 +187,7 @@ def _draw_images(figure: "Figure", shown: Sequence[Shown], class_names: Sequence
     for i, example in enumerate(shown[: ROWS * COLUMNS]):
         axes = figure.add_subplot(grid[i])
         axes.axis("off")
-        pixels = example.image
-        if pixels.min() < 0 or pixels.max() > 1:  # normalised: bring it back into the range that can be shown
-            pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-8)
-        axes.imshow(
-            pixels.movedim(0, -1).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-        )
+        axes.imshow(as_shown(example.image).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         wrong = example.predicted != example.label
         text = _short(class_names[example.predicted])
         if wrong:

@@ -91,7 +91,7 @@ def complete(
             raise CommandError(f"--trainer.devices is {config['devices']!r}, but predict runs on one device")
         config["devices"] = 1
     if command == "fit":
-        own += [zoo_callbacks.Curves(), zoo_callbacks.Predictions()]
+        own += [zoo_callbacks.Curves(), zoo_callbacks.Predictions(), zoo_callbacks.FeatureMaps()]
     if command == "test":
         own.append(zoo_callbacks.Predictions())
     if command != "predict":

@@ -26,6 +26,7 @@ def test_run_directory_and_the_test_that_completes_it(succeed: Run) -> None:
         "config.yaml",
         "metrics.csv",
         "curves.png",
+        "features.png",
         "predictions.png",
         "summary.json",
         "checkpoints/best.ckpt",
