@@ -25,6 +25,7 @@ from .optim.schedules import FactorDecay as FactorDecay
 from .optim.schedules import InverseSqrtDecay as InverseSqrtDecay
 from .optim.schedules import PolynomialDecay as PolynomialDecay
 from .optim.schedules import WarmupCosine as WarmupCosine
+from .scratch.lenet import BNLeNetScratch as BNLeNetScratch
 from .scratch.linear import LinearRegressionScratch as LinearRegressionScratch
 from .scratch.linear import SoftmaxRegressionScratch as SoftmaxRegressionScratch
 from .scratch.linear import WeightDecayScratch as WeightDecayScratch

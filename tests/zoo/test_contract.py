@@ -45,6 +45,7 @@ RESNET50_STAGES = sum(
 FULL_SIZES: dict[str, tuple[dict[str, Any], int]] = {
     # LeNet without padding, 16 maps of 4 x 4, and two numbers for each normalised channel.
     "BNLeNet": ({}, 156 + 2416 + 120 * 257 + 10164 + 850 + 2 * (6 + 16 + 120 + 84)),
+    "BNLeNetScratch": ({}, 156 + 2416 + 120 * 257 + 10164 + 850 + 2 * (6 + 16 + 120 + 84)),
     "ChimeraMLP": ({}, (20 * 64 + 64) + (64 * 32 + 32) + (32 * 16 + 16) + (16 * 20 + 20) + (20 * 20 + 20)),
     "DropoutMLP": ({}, 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10),
     "DropoutMLPScratch": ({}, 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10),

@@ -1,4 +1,4 @@
-"""LeNet with batch normalisation (section 8.5.4.3; Ioffe and Szegedy, 2015)."""
+"""LeNet with batch normalisation (section 8.5.5; Ioffe and Szegedy, 2015)."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ class BNLeNetNetwork(LeNetNetwork):
     tiny={"image_size": 16, "num_classes": 4},
 )
 class BNLeNet(ImageClassifier):
-    """LeNet with batch normalisation, 44,878 parameters on 28 x 28 pixels (section 8.5.4.3).
+    """LeNet with batch normalisation, 44,878 parameters on 28 x 28 pixels (section 8.5.5).
 
     Its twin from scratch is :class:`~zoo.BNLeNetScratch`. Training needs at least two images in each batch.
 

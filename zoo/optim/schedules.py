@@ -112,11 +112,11 @@ class PolynomialDecay(WarmupSchedule):
 
     def rate_after(self, base: float | Tensor, step: int) -> float | Tensor:
         """``base * (1 + decay * step) ** -power``."""
-        return base * (1 + self.decay * step) ** -self.power
+        return base * math.pow(1 + self.decay * step, -self.power)
 
 
 class InverseSqrtDecay(WarmupSchedule):
-    """The rate divided by ``sqrt(step + 1)`` (section 12.11.1).
+    """The rate divided by ``sqrt(step + 1)`` (section 12.11.2).
 
     Args:
         optimizer: The optimizer; its learning rate is the highest one.
@@ -174,7 +174,7 @@ class FactorDecay(WarmupSchedule):
 
 
 class WarmupCosine(WarmupSchedule):
-    """Linear warm-up from 0 to the optimizer's rate, then half a cosine to ``final_lr`` (section 12.11.3).
+    """Linear warm-up from 0 to the optimizer's rate, then half a cosine to ``final_lr`` (section 12.11.3.4).
 
     The rate stays at ``final_lr`` after the end, where torch's cosine rises again.
 
