@@ -13,15 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo._checks import check_at_least, check_choice, check_positive
+from zoo._checks import check_at_least, check_positive
 
 __all__ = ["Conv2D", "corr2d", "corr2d_1x1", "corr2d_multi_in", "corr2d_multi_in_out", "pool2d"]
 
 Size = int | tuple[int, int]
 Padding = int | tuple[int, int] | str
-
-POOLING_FILL = {"max": -torch.inf, "avg": 0.0}
-"""What an image is padded with before pooling; the keys are the kinds of pooling."""
 
 
 def _pair(name: str, size: Size, minimum: int) -> tuple[int, int]:
@@ -38,7 +35,8 @@ def _sides(
     if not isinstance(padding, str):
         vertical, horizontal = _pair("padding", padding, 0)
         return (vertical, vertical), (horizontal, horizontal)
-    check_choice("padding", padding, ["same", "valid"])
+    if padding not in ("same", "valid"):
+        raise ValueError(f"padding is {padding!r}, but must be 'same', 'valid' or a number of pixels")
     if padding == "valid":
         return (0, 0), (0, 0)
     if stride != (1, 1):
@@ -180,14 +178,16 @@ def pool2d(
     Raises:
         ValueError: If an argument is out of its range, or the window larger than the padded image.
     """
-    check_choice("mode", mode, POOLING_FILL)
+    if mode not in ("max", "avg"):
+        raise ValueError(f"mode is {mode!r}, but must be 'max' or 'avg'")
     kernel = _pair("kernel_size", kernel_size, 1)
     if not isinstance(padding, str):
         for p, k in zip(_pair("padding", padding, 0), kernel, strict=True):
             if p > k // 2:
                 raise ValueError(f"padding is {p}, but must be at most half of kernel_size, {k}")
-    windows = _windows(x, kernel, stride, padding, POOLING_FILL[mode])
-    return windows.amax(dim=(-2, -1)) if mode == "max" else windows.mean(dim=(-2, -1))
+    if mode == "max":
+        return _windows(x, kernel, stride, padding, fill=-torch.inf).amax(dim=(-2, -1))
+    return _windows(x, kernel, stride, padding).mean(dim=(-2, -1))
 
 
 class Conv2D(nn.Module):
