@@ -10,6 +10,7 @@ import logging
 import pickle
 import re
 import urllib.error
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -128,7 +129,9 @@ def _download(url: str) -> Path:
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors in a file, without running code that may hide in it."""
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that are refused anyway
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         what = (
             "holds pickled objects, which could run code"
