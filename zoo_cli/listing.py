@@ -1,5 +1,6 @@
 """``models`` and ``data``: the registries as tables or JSON, and the layers of one model."""
 
+import inspect
 import json
 from typing import Any
 
@@ -21,14 +22,16 @@ def list_models_command(args: list[str]) -> int:
     if not names:
         _print_entries(zoo.MODELS, as_json, counted=True)
         return 0
+    name = names[0].removeprefix("zoo.")
+    family = zoo.MODELS.with_variant(name)
     try:
-        entry = zoo.MODELS[names[0].removeprefix("zoo.")]
+        entry = family or zoo.MODELS[name]
     except KeyError as error:
         raise CommandError(str(error.args[0])) from error
     if as_json:
         print(json.dumps(_as_dict(entry, "zoo", counted=True)))
         return 0
-    print(layer_table(full_size(entry, device="cpu")))
+    print(layer_table(full_size(entry, device="cpu", variant=name if family else None)))
     return 0
 
 
@@ -55,14 +58,15 @@ def _parse(args: list[str], command: str) -> tuple[list[str], bool]:
     return names, "--json" in args
 
 
-def full_size(entry: Entry, device: str) -> Any:
-    """The model at the book's own size."""
+def full_size(entry: Entry, device: str, variant: str | None = None) -> Any:
+    """The model at the book's own size, or a variant of it."""
+    chosen = {} if variant is None else {"variant": variant}
     with torch.device(device):
-        return entry.cls(**entry.full)
+        return entry.cls(**entry.full, **chosen)
 
 
-def _count(entry: Entry) -> int:
-    model = full_size(entry, device="meta")
+def _count(entry: Entry, variant: str | None = None) -> int:
+    model = full_size(entry, device="meta", variant=variant)
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
@@ -74,6 +78,8 @@ def _as_dict(entry: Entry, package: str, *, counted: bool) -> dict[str, Any]:
         "book": list(entry.book),
         "params": _count(entry) if counted else None,
         "config": f"configs/{entry.config}" if entry.config else None,
+        "variants": {variant: _count(entry, variant) for variant in entry.variants},
+        "weights": "torchvision" if "weights" in inspect.signature(entry.cls).parameters else None,
     }
 
 
@@ -87,15 +93,24 @@ def _print_entries(registry: Registry, as_json: bool, *, counted: bool) -> None:
     header = ["name", "task", "book", *(["parameters", "weights"] if counted else []), "config"]
     table = [
         [
-            row["name"],
+            name,
             row["task"],
             " ".join(row["book"]) or "-",
-            *([f"{row['params']:,}", "-"] if counted else []),
+            *([f"{params:,}", row["weights"] or "-"] if counted else []),
             row["config"] or "-",
         ]
         for row in rows
+        for name, params in _lines(row)
     ]
     print(format_table(header, table, right={"parameters"}))
+
+
+def _lines(row: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Name and parameters of a model, or of each of its variants."""
+    variants: dict[str, int] = row["variants"]
+    return [(f"{row['name']} {name}", params) for name, params in variants.items()] or [
+        (row["name"], row["params"])
+    ]
 
 
 def format_table(header: list[str], rows: list[list[str]], right: set[str]) -> str:

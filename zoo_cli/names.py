@@ -74,12 +74,25 @@ def class_of(key: str, setting: Setting) -> Any:
         raise CommandError(f"{setting.where}: {path}: there is no module {module_name}{near}") from error
     cls = getattr(module, name, None)
     if not inspect.isclass(cls):
-        near = near_names(name, names_of(key))
+        near = _variant_hint(key, name) or near_names(name, names_of(key))
         command = "models" if key == "model" else "data"
         raise CommandError(
             f"{setting.where}: there is no {noun} {path}{near} (`python cli.py {command}` lists all)"
         )
     return cls
+
+
+def _variant_hint(key: str, name: str) -> str:
+    """A clause for a name such as ``ResNet50``, which is no class but a variant of one."""
+    if key != "model":
+        return ""
+    import zoo
+
+    names_of(key)
+    entry = zoo.MODELS.with_variant(name.lower())
+    if entry is None:
+        return ""
+    return f"; write --model {entry.name} --model.init_args.variant {name.lower()}"
 
 
 def check_settings(sources: Sources, command: str) -> None:
@@ -98,7 +111,8 @@ def check_settings(sources: Sources, command: str) -> None:
 def _check_top(sources: Sources, command: str) -> None:
     from lightning.pytorch import Trainer
 
-    known = ["seed_everything", "trainer", "model", "data", "compile", "ckpt_path", "config", "print_config"]
+    known = ["seed_everything", "trainer", "model", "data", "compile", "channels_last", "ckpt_path", "config"]
+    known += ["print_config"]
     if command == "predict":
         known += ["input", "output"]
     of_trainer = [name for name in inspect.signature(Trainer.__init__).parameters if name != "self"]

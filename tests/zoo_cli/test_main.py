@@ -47,7 +47,23 @@ def test_models_as_json(succeed: Run) -> None:
         "book": ["M18"],
         "params": 61_706,
         "config": "configs/cnn/lenet_fashion_mnist.yaml",
+        "variants": {},
+        "weights": None,
     }
+
+
+def test_variants_are_listed_and_shown(succeed: Run) -> None:
+    rows = {row["name"]: row for row in json.loads(succeed("models", "--json").out)}
+    assert rows["ResNet"]["variants"]["resnet50"] == 25_557_032
+    assert rows["ResNet"]["weights"] == "torchvision"
+    lines = succeed("models").out.splitlines()
+    assert any(line.split()[:2] == ["ResNet", "resnet18"] and "11,689,512" in line for line in lines)
+    assert "11,689,512" in succeed("models", "resnet18").out
+
+
+def test_name_of_a_variant_in_place_of_a_class_says_what_to_write(one_line_error: Callable[..., str]) -> None:
+    error = one_line_error(2, "fit", "--model", "ResNet50", "--data", "Digits")
+    assert "there is no model zoo.ResNet50; write --model ResNet --model.init_args.variant resnet50" in error
 
 
 def test_data_as_json_has_no_parameters(succeed: Run) -> None:
@@ -79,7 +95,7 @@ def test_layer_table_of_a_model(succeed: Run) -> None:
 
 
 def test_unknown_model_in_the_layer_table(one_line_error: Callable[..., str]) -> None:
-    assert "did you mean LeNet?" in one_line_error(2, "models", "LeNt")
+    assert "did you mean LeNet" in one_line_error(2, "models", "LeNt")
 
 
 def test_help_of_fit_lists_the_models(run: Run) -> None:
