@@ -9,6 +9,7 @@ from .tabular.house_prices import HouseTiny as HouseTiny
 from .tabular.synthetic import EdgeImage as EdgeImage
 from .tabular.synthetic import SyntheticHighDimensional as SyntheticHighDimensional
 from .tabular.synthetic import SyntheticRegression as SyntheticRegression
+from .vision.augment import Augmentation as Augmentation
 from .vision.digits import Digits as Digits
 from .vision.fashion_mnist import FashionMNIST as FashionMNIST
 from .vision.image_folder import ImageFolder as ImageFolder

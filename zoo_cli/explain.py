@@ -45,12 +45,13 @@ def explained(
 def _likely_key(key: str, text: str, sources: Sources) -> str:
     """The setting that a message is about: our own begin with its name, torch's name it in words."""
     words = {"learning rate": "lr", "weight_decay": "weight_decay", "momentum": "momentum"}
-    for phrase, name in words.items():
-        if phrase in text:
-            for setting in reversed(sources.settings):
-                if setting.key.startswith(f"{key}.") and setting.key.endswith(f".{name}"):
-                    return setting.key
-    return f"{key}.{text.split(' ')[0]}"
+    names = [name for phrase, name in words.items() if phrase in text] + [text.split(" ")[0]]
+    for name in names:
+        for setting in reversed(sources.settings):
+            given = setting.key.endswith(f".{name}") or f"{name}:" in (setting.value or "")
+            if setting.key.startswith(f"{key}.") and given:
+                return setting.key
+    return f"{key}.{names[-1]}"
 
 
 def _kind(error: Exception) -> str:
@@ -85,6 +86,9 @@ def _parsing_error(message: str, sources: Sources) -> str:
         return (
             f"{where}: {_one_line(message)} Choose a device that is there, as configs/trainer/cpu.yaml does"
         )
+    # What a class of options within the data refuses, between all that the parser had tried.
+    if refused := re.search(r"^ *- (\w+ is .*, but must .*)$", message, re.MULTILINE):
+        return f"{sources.where(_likely_key('data', refused[1], sources))}: {refused[1]}"
     keys = re.findall(r'(?:Parser key|Key|Option) [\'"]([\w.]+)[\'"]', message)
     if not keys:
         return _one_line(message)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,13 +11,62 @@ from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from datamodules.interface.checks import check_choice
 from datamodules.interface.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "decode_image", "find_images", "read_image", "to_float"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "NORMALIZATIONS",
+    "Normalization",
+    "decode_image",
+    "find_images",
+    "normalization_for",
+    "read_image",
+    "to_float",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 
 MODES = {1: "L", 3: "RGB"}
+
+
+class Normalization(NamedTuple):
+    """What is taken off each channel, and what it is then divided by; for pixels in [0, 1].
+
+    Attributes:
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+NORMALIZATIONS = {
+    "imagenet": Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+}
+"""Figures in common use, by the set that they were measured on; the book has both (sections 14.13, 14.14)."""
+
+
+def normalization_for(name: str, *, in_channels: int) -> Normalization:
+    """The normalisation of this name.
+
+    Args:
+        name: A key of :data:`NORMALIZATIONS`.
+        in_channels: Channels of the images to normalise.
+
+    Raises:
+        ValueError: If there is none of that name, or it is for images of another number of channels.
+    """
+    check_choice("normalization", name, NORMALIZATIONS)
+    found = NORMALIZATIONS[name]
+    if len(found.mean) != in_channels:
+        raise ValueError(
+            f"normalization is {name!r}, but must be null for images of {in_channels} channel(s): it is for "
+            f"{len(found.mean)}"
+        )
+    return found
 
 
 def decode_image(

@@ -5,21 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from datamodules.base import BatchSize, NewData, ZooDataModule
 from datamodules.interface.batches import ImageBatch
 from datamodules.interface.checks import check_at_least
 from datamodules.interface.errors import DataError
-from datamodules.interface.images import decode_image, find_images, read_image, to_float
+from datamodules.interface.images import (
+    NORMALIZATIONS,
+    decode_image,
+    find_images,
+    normalization_for,
+    read_image,
+    to_float,
+)
 from datamodules.loaders import TensorLoader
+from datamodules.vision.augment import Augmentation
+from datamodules.vision.geometry import random_resized_crop
 
 __all__ = ["ImageDataModule"]
 
 
 class ImageDataModule(ZooDataModule):
-    """Base of the image sets: uint8 pixels in memory, float32 in [0, 1] on the device.
+    """Base of the image sets: uint8 pixels in memory, float32 on the device.
 
     Where the trainer's precision is another (``bf16-true``, ``64-true``), the pixels have that in the end.
 
@@ -28,9 +36,9 @@ class ImageDataModule(ZooDataModule):
         seed: Seed of the split and of the training order.
         image_size: Height and width in pixels that the model sees; other images are resized (bilinear, on the
             device).
-        flip: Flip each training image left to right with probability 1/2, drawn anew each time it is seen.
-        crop_padding: Pixels of black added on each side of a training image before a window of its own size
-            is cut out at random; at least 0.
+        augment: Changes of the training images, or None.
+        normalization: Whose mean and deviation of each channel normalise, ``imagenet`` or ``cifar10``;
+            None leaves pixels in [0, 1].
 
     Attributes:
         in_channels: Channels of each image.
@@ -47,33 +55,42 @@ class ImageDataModule(ZooDataModule):
         batch_size: BatchSize = 128,
         seed: int = 0,
         image_size: int = 28,
-        flip: bool = False,
-        crop_padding: int = 0,
+        augment: Augmentation | None = None,
+        normalization: str | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed)
         check_at_least("image_size", image_size, 1)
-        check_at_least("crop_padding", crop_padding, 0)
         self.image_size = image_size
-        self.flip = flip
-        self.crop_padding = crop_padding
+        self.augment = augment
+        self.normalization = normalization
+        if augment is not None:
+            augment.check_channels(self.in_channels)
+        if normalization is not None:
+            normalization_for(normalization, in_channels=self.in_channels)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Make the pixels float32 in [0, 1] of the wanted size, and augment in training, on the device."""
+        """Make the pixels floats of the wanted size, augment in training, normalise; on the device."""
         if not isinstance(batch, ImageBatch):
             return batch  # the model's own example input
-        image = to_float(batch.image)
-        if image.shape[-1] != self.image_size or image.shape[-2] != self.image_size:
+        augment = self.augment if self.trainer is not None and self.trainer.training else None
+        image, label = to_float(batch.image), batch.label
+        if augment is not None and augment.resized_crop is not None:
+            image = random_resized_crop(
+                image, self.image_size, scale=augment.resized_crop, ratio=augment.crop_ratio
+            )
+        elif image.shape[-1] != self.image_size or image.shape[-2] != self.image_size:
             size = (self.image_size, self.image_size)
             image = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
-        if self.trainer is not None and self.trainer.training:
-            if self.crop_padding:
-                image = random_crop(image, self.crop_padding)
-            if self.flip:
-                image = random_flip(image)
+        if augment is not None:
+            image = augment.of_pixels(image)
+        if self.normalization is not None:
+            image = to_float(image, **NORMALIZATIONS[self.normalization]._asdict())
+        if augment is not None:
+            image, label = augment.of_batch(image, label, num_classes=self.num_classes)
         if self.trainer is not None:
             # Lightning converts batches before the transfer, when the pixels are still bytes.
             image = self.trainer.precision_plugin.convert_input(image)
-        return batch._replace(image=image)
+        return batch._replace(image=image, label=label)
 
     def read_new_data(self, source: Path | None) -> NewData:
         """Images from one file, from all image files below a folder, or one image from standard input."""
@@ -93,30 +110,3 @@ class ImageDataModule(ZooDataModule):
 
     def _decode(self, data: bytes) -> Tensor:
         return decode_image(data, name="standard input", channels=self.in_channels, size=self.image_size)
-
-
-def random_flip(
-    image: Float[Tensor, "batch channels height width"],
-) -> Float[Tensor, "batch channels height width"]:
-    """Flip left to right with probability 1/2, drawn for each image."""
-    flipped = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
-    return torch.where(flipped, image.flip(-1), image)
-
-
-def random_crop(
-    image: Float[Tensor, "batch channels height width"], padding: int
-) -> Float[Tensor, "batch channels height width"]:
-    """Pad with black and cut out a window of the old size, drawn for each image.
-
-    Args:
-        image: Images.
-        padding: Pixels added on each side.
-    """
-    batch, _, height, width = image.shape
-    padded = torch.nn.functional.pad(image, (padding,) * 4)
-    top, left = torch.randint(0, 2 * padding + 1, (2, batch, 1), device=image.device)
-    rows = top + torch.arange(height, device=image.device)
-    columns = left + torch.arange(width, device=image.device)
-    example = torch.arange(batch, device=image.device)
-    # Indices around the slice of channels put the channels last.
-    return padded[example[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -13,6 +13,7 @@ from datamodules._registry import register
 from datamodules.base import BatchSize, default_data_dir
 from datamodules.interface.batches import Batch, ImageBatch
 from datamodules.interface.errors import DataError
+from datamodules.vision.augment import Augmentation
 from datamodules.vision.base import ImageDataModule
 
 __all__ = ["FashionMNIST", "parse_idx"]
@@ -86,9 +87,7 @@ class FashionMNIST(ImageDataModule):
         image_size: Height and width in pixels that the model sees; the book uses 28, 96 and 224.
         data_dir: Folder of the datasets; None means ``$ZOO_DATA_DIR``, else ``data``.
         val_size: Images held out of the training images for validation, in [1, 59999].
-        flip: Flip each training image left to right with probability 1/2, drawn anew in each epoch.
-        crop_padding: Pixels of black added on each side of a training image before a window of its own size
-            is cut out at random; at least 0.
+        augment: Changes of the training images, or None.
     """
 
     in_channels = 1
@@ -114,12 +113,9 @@ class FashionMNIST(ImageDataModule):
         image_size: int = 28,
         data_dir: str | None = None,
         val_size: int = 6000,
-        flip: bool = False,
-        crop_padding: int = 0,
+        augment: Augmentation | None = None,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, seed=seed, image_size=image_size, flip=flip, crop_padding=crop_padding
-        )
+        super().__init__(batch_size=batch_size, seed=seed, image_size=image_size, augment=augment)
         if not 1 <= val_size <= 59_999:
             raise ValueError(f"val_size is {val_size!r}, but must be in [1, 59999]")
         self.data_dir = data_dir

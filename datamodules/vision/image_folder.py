@@ -11,6 +11,7 @@ from datamodules.interface.checks import check_at_least, check_fraction, check_p
 from datamodules.interface.errors import DataError
 from datamodules.interface.images import find_images
 from datamodules.loaders import WorkerLoader
+from datamodules.vision.augment import Augmentation
 from datamodules.vision.base import ImageDataModule
 from datamodules.vision.files import Example, ImageFiles
 
@@ -36,9 +37,10 @@ class ImageFolder(ImageDataModule):
         num_workers: Processes that read images ahead; 0 reads in the main process.
         val_fraction: Share of the training images held out for validation if there is no ``val``, in (0, 1).
         test_fraction: Share of the training images held out for testing if there is no ``test``, in (0, 1).
-        flip: Flip each training image left to right with probability 1/2, drawn anew each time it is seen.
-        crop_padding: Pixels of black added on each side of a training image before a window of its own size
-            is cut out at random; at least 0.
+        augment: Changes of the training images, or None. ``resized_crop`` cuts its windows out of images of
+            ``image_size``.
+        normalization: Whose mean and deviation of each channel normalise, ``imagenet`` or ``cifar10``;
+            None leaves pixels in [0, 1].
 
     Attributes:
         class_names: The names of the classes' folders, in alphabetical order.
@@ -59,20 +61,24 @@ class ImageFolder(ImageDataModule):
         num_workers: int = 0,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
-        flip: bool = False,
-        crop_padding: int = 0,
+        augment: Augmentation | None = None,
+        normalization: str | None = None,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, seed=seed, image_size=image_size, flip=flip, crop_padding=crop_padding
-        )
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels is {in_channels!r}, but must be 1 (grey) or 3 (colour)")
+        self.in_channels = in_channels
+        super().__init__(
+            batch_size=batch_size,
+            seed=seed,
+            image_size=image_size,
+            augment=augment,
+            normalization=normalization,
+        )
         check_at_least("num_workers", num_workers, 0)
         check_positive("val_fraction", val_fraction)
         check_positive("test_fraction", test_fraction)
         check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
         self.root = Path(root)
-        self.in_channels = in_channels
         self.num_workers = num_workers
         self.fractions = {"val": val_fraction, "test": test_fraction}
         self.files: dict[str, list[Example]] = {}

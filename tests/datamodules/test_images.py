@@ -13,9 +13,10 @@ from lightning.pytorch.plugins import Precision
 from PIL import Image
 from torch import Tensor
 
-from datamodules import DataError, Digits, FashionMNIST
+from datamodules import Augmentation, DataError, Digits, FashionMNIST
 from datamodules.interface.batches import Batch, ImageBatch
-from datamodules.vision.base import ImageDataModule, random_crop
+from datamodules.vision.base import ImageDataModule
+from datamodules.vision.geometry import random_crop
 from zoo import SoftmaxRegression
 
 
@@ -44,7 +45,7 @@ class Recorder(SoftmaxRegression):
 
 
 def run(*, flip: bool) -> dict[str, list[list[bool]]]:
-    model, data = Recorder(), LeftLit(image_size=2, flip=flip, batch_size="full")
+    model, data = Recorder(), LeftLit(image_size=2, augment=Augmentation(flip=flip), batch_size="full")
     trainer = L.Trainer(
         max_epochs=2,
         accelerator="cpu",
@@ -71,7 +72,7 @@ def test_nothing_is_flipped_by_default() -> None:
 
 
 def test_nothing_is_flipped_without_a_trainer() -> None:
-    data = LeftLit(image_size=2, flip=True)
+    data = LeftLit(image_size=2, augment=Augmentation(flip=True))
     data.setup()
     batch = data.on_after_batch_transfer(data.splits["train"], 0)
     assert (batch.image[:, 0, 0, 0] == 1).all()
@@ -170,7 +171,7 @@ def test_each_image_is_shifted_on_its_own_by_at_most_the_padding() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_only_training_images_are_shifted(training: bool) -> None:
-    data = FashionMNIST(crop_padding=2)
+    data = FashionMNIST(augment=Augmentation(crop_padding=2))
     trainer = SimpleNamespace(training=training, precision_plugin=Precision())
     data.trainer = trainer  # type: ignore[assignment]
     batch = ImageBatch(torch.rand(32, 1, 28, 28), torch.zeros(32, dtype=torch.int64))

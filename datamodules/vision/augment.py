@@ -1,0 +1,132 @@
+"""Which augmentations a run uses: one argument of every image set."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from datamodules.interface.checks import check_at_least
+from datamodules.vision.color import color_jitter
+from datamodules.vision.geometry import random_crop, random_flip
+from datamodules.vision.mixing import cutout, mixup_or_cutmix
+from datamodules.vision.rand_augment import MAX_MAGNITUDE, rand_augment
+
+__all__ = ["Augmentation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Changes of training images, drawn anew for each image each time it is seen, on the device.
+
+    They are made in this order: crop, flip, RandAugment, colour; then, on normalised pixels, Cutout and Mixup
+    or CutMix. Images to validate, test or predict are never changed. The book's recipe for CIFAR-10 (section
+    14.13) is ``resized_crop: [0.64, 1.0], crop_ratio: [1.0, 1.0], flip: true``, that for dogs (section 14.14)
+    ``resized_crop: [0.08, 1.0], flip: true, brightness: 0.4, contrast: 0.4, saturation: 0.4``.
+
+    Args:
+        flip: Flip left to right with probability 1/2.
+        crop_padding: Pixels of black added on each side before a window of the old size is cut out; 0 for
+            none.
+        resized_crop: Least and greatest share of the image's area in a window that is cut out and resized, in
+            (0, 1]; None for none.
+        crop_ratio: Least and greatest width / height of that window, positive.
+        brightness: Greatest change b of the brightness: the factor is in [max(0, 1 - b), 1 + b].
+        contrast: Greatest change of the contrast, likewise.
+        saturation: Greatest change of the saturation, likewise; colour images only.
+        hue: Greatest turn of the hue as a part of a full turn, in [0, 0.5]; colour images only.
+        rand_augment: Operations of RandAugment for each image; 0 for none. The paper takes 2.
+        magnitude: Strength of these operations, in [0, 30].
+        cutout: Side of a square in pixels that is set to 0, which after a normalisation is the mean colour; 0
+            for none.
+        mixup: Images are mixed with others of the batch, by a share from Beta(mixup, mixup); 0 for none.
+            Labels become class probabilities.
+        cutmix: A box of another image of the batch is pasted in, its size from Beta(cutmix, cutmix); 0 for
+            none. If Mixup is used too, each image gets one of the two.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    flip: bool = False
+    crop_padding: int = 0
+    resized_crop: tuple[float, float] | None = None
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    rand_augment: int = 0
+    magnitude: int = 9
+    cutout: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("crop_padding", "brightness", "contrast", "saturation", "rand_augment", "cutout"):
+            check_at_least(name, getattr(self, name), 0)
+        for name in ("mixup", "cutmix"):
+            check_at_least(name, getattr(self, name), 0)
+        if not 0 <= self.hue <= 0.5:
+            raise ValueError(f"hue is {self.hue!r}, but must be in [0, 0.5]")
+        if not 0 <= self.magnitude <= MAX_MAGNITUDE:
+            raise ValueError(f"magnitude is {self.magnitude!r}, but must be in [0, {MAX_MAGNITUDE}]")
+        if self.resized_crop is not None and not 0 < self.resized_crop[0] <= self.resized_crop[1] <= 1:
+            raise ValueError(
+                f"resized_crop is {self.resized_crop!r}, but must be two shares of the area, 0 < least <= "
+                "greatest <= 1"
+            )
+        if self.resized_crop is not None and self.crop_padding:
+            raise ValueError(
+                f"crop_padding is {self.crop_padding!r}, but must be 0 where resized_crop cuts the window"
+            )
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ValueError(
+                f"crop_ratio is {self.crop_ratio!r}, but must be two ratios, 0 < least <= greatest"
+            )
+
+    def check_channels(self, in_channels: int) -> None:
+        """Raise ValueError if an operation needs colours that the images do not have."""
+        for name in ("saturation", "hue"):
+            if getattr(self, name) and in_channels != 3:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, but must be 0 for images of {in_channels} channel(s)"
+                )
+
+    def of_pixels(
+        self, image: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """All that is done to pixels in [0, 1] of the wanted size, but for ``resized_crop``."""
+        if self.crop_padding:
+            image = random_crop(image, self.crop_padding)
+        if self.flip:
+            image = random_flip(image)
+        if self.rand_augment:
+            image = rand_augment(image, operations=self.rand_augment, magnitude=self.magnitude)
+        return color_jitter(
+            image,
+            brightness=self.brightness,
+            contrast=self.contrast,
+            saturation=self.saturation,
+            hue=self.hue,
+        )
+
+    def of_batch(
+        self,
+        image: Float[Tensor, "batch channels height width"],
+        label: Int[Tensor, " batch"],
+        *,
+        num_classes: int,
+    ) -> tuple[Float[Tensor, "batch channels height width"], Tensor]:
+        """All that is done after the normalisation.
+
+        Returns:
+            The images, and the labels: class probabilities (batch, num_classes), float32, where images were
+            mixed, else as they were.
+        """
+        if self.cutout:
+            image = cutout(image, self.cutout)
+        if self.mixup or self.cutmix:
+            return mixup_or_cutmix(
+                image, label, num_classes=num_classes, mixup_alpha=self.mixup, cutmix_alpha=self.cutmix
+            )
+        return image, label
