@@ -8,12 +8,26 @@ from .builders import FixedHiddenMLP as FixedHiddenMLP
 from .builders import MyLinearMLP as MyLinearMLP
 from .builders import NestMLP as NestMLP
 from .builders import SharedMLP as SharedMLP
+from .cnn.alexnet import AlexNet as AlexNet
+from .cnn.alexnet import ImageNetAlexNet as ImageNetAlexNet
+from .cnn.anynet import AnyNet as AnyNet
+from .cnn.anynet import RegNetX32 as RegNetX32
 from .cnn.bn_lenet import BNLeNet as BNLeNet
+from .cnn.densenet import DenseNet as DenseNet
+from .cnn.densenet import ImageNetDenseNet as ImageNetDenseNet
+from .cnn.edge_kernel import EdgeKernel as EdgeKernel
+from .cnn.googlenet import GoogLeNet as GoogLeNet
+from .cnn.imagenet_googlenet import ImageNetGoogLeNet as ImageNetGoogLeNet
 from .cnn.lenet import LeNet as LeNet
 from .cnn.lenet import LeNetModern as LeNetModern
+from .cnn.nin import NiN as NiN
+from .cnn.regnet import RegNet as RegNet
 from .cnn.resnet import ResNet as ResNet
 from .cnn.resnet import ResNet18 as ResNet18
 from .cnn.resnet import ResNet18Small as ResNet18Small
+from .cnn.resnext import ResNeXt as ResNeXt
+from .cnn.vgg import VGG as VGG
+from .cnn.vgg import VGG11 as VGG11
 from .linear import LinearRegression as LinearRegression
 from .linear import SoftmaxRegression as SoftmaxRegression
 from .linear import WeightDecay as WeightDecay
@@ -31,6 +45,7 @@ from .scratch.linear import SoftmaxRegressionScratch as SoftmaxRegressionScratch
 from .scratch.linear import WeightDecayScratch as WeightDecayScratch
 from .scratch.mlp import DropoutMLPScratch as DropoutMLPScratch
 from .scratch.mlp import MLPScratch as MLPScratch
+from .scratch.multi_device import MultiDeviceLeNet as MultiDeviceLeNet
 from .tasks.base import NonFiniteLossError as NonFiniteLossError
 
 __all__: list[str]
