@@ -52,6 +52,29 @@ def test_defaults_are_the_books() -> None:
     assert (6 / (400 + 120)) ** 0.5 >= net.fc1.weight.abs().max().item() > 0.99 * (6 / (400 + 120)) ** 0.5
 
 
+def test_modern_lenet_is_the_books() -> None:
+    """With torch's own weights: uniform within 1 / sqrt(400) of 0 in the first linear layer."""
+    model = zoo.LeNetModern()
+    layers = [
+        model.net.act1,
+        model.net.pool1,
+        model.net.act2,
+        model.net.pool2,
+        model.net.act3,
+        model.net.act4,
+    ]
+    kinds = [nn.ReLU, nn.MaxPool2d, nn.ReLU, nn.MaxPool2d, nn.ReLU, nn.ReLU]
+    assert [type(layer) for layer in layers] == kinds
+    assert model.net.conv1.padding == (2, 2)
+    assert count(model) == 61_706
+    assert 0.99 / 20 < model.net.fc1.weight.abs().max().item() <= 1 / 20
+    optimizer = model.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.defaults["lr"] == 0.3
+    with pytest.raises(ValueError, match="image_size is 11, but must be at least 12"):
+        zoo.LeNetModern(image_size=11)
+
+
 def test_forward_is_the_books_sequence() -> None:
     net = LeNetNetwork(activation="relu", pooling="max")
     sequence = nn.Sequential(
