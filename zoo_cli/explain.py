@@ -2,6 +2,7 @@
 
 import re
 
+from datamodules.interface.links import LINKED_VALUES
 from zoo_cli.errors import FAILED, USAGE, CommandError
 from zoo_cli.sources import Sources
 
@@ -29,7 +30,12 @@ def explained(
         text = _one_line(str(error) or type(error).__name__)
         if isinstance(error, DataError):
             return CommandError(text, FAILED)
-        return CommandError(f"{sources.where(_likely_key(key, text, sources))}: {text}", USAGE)
+        place = _likely_key(key, text, sources)
+        name = text.split(" ")[0]
+        if key == "model" and name in LINKED_VALUES and name not in sources.given_arguments("model"):
+            place = f"data.init_args.{name}"  # the model has it from there
+            text += f" for this model; the data set it: --{place}"
+        return CommandError(f"{sources.where(place)}: {text}", USAGE)
     for cause in _causes(error):
         if isinstance(cause, DataError):
             return CommandError(_one_line(str(cause)), FAILED)

@@ -44,7 +44,16 @@ def write(text: str, name: str = "mine.yaml") -> str:
         (["--model.init_args.in_channels", "many"], ["in_channels is 'many', but must be int"]),
         (["--model.init_args.optimizer.init_args.lr", "-1"], ["optimizer.init_args.lr", "learning rate: -1"]),
         (["--model.init_args.activation", "rellu"], ["activation is 'rellu'", "did you mean relu"]),
-        (["--data.init_args.image_size", "8"], ["image_size is 8, but must be at least 12"]),
+        (
+            ["--data.init_args.image_size", "8"],
+            [
+                "--data.init_args.image_size: image_size is 8, but must be at least 12 for this model; the data"
+            ],
+        ),
+        (
+            ["--model", "AlexNet"],
+            ["image_size is 28, but must be at least 65", "the data set it: --data.init_args.image_size"],
+        ),
         (["--data.init_args.batch_size", "0"], ["batch_size is 0, but must be at least 1, or `full`"]),
         (["--data.init_args.batch_size", "x"], ["batch_size is 'x', but must be int or 'full'"]),
         (
