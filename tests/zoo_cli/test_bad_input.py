@@ -46,9 +46,7 @@ def write(text: str, name: str = "mine.yaml") -> str:
         (["--model.init_args.activation", "rellu"], ["activation is 'rellu'", "did you mean relu"]),
         (
             ["--data.init_args.image_size", "8"],
-            [
-                "--data.init_args.image_size: image_size is 8, but must be at least 12 for this model; the data"
-            ],
+            ["--data.init_args.image_size: image_size is 8, but must be at least 12 for this model"],
         ),
         (
             ["--model", "AlexNet"],
