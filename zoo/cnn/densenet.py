@@ -76,7 +76,7 @@ class DenseLayer(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, growth_rate, kernel_size=3, padding=1)
 
     def forward(
-        self, maps: list[Float[Tensor, "batch _ height width"]]
+        self, *maps: Float[Tensor, "batch _ height width"]
     ) -> Float[Tensor, "batch growth_rate height width"]:
         """New maps."""
         return self.conv1(self.relu1(self.norm1(torch.cat(maps, dim=1))))  # type: ignore[no-any-return]
@@ -113,7 +113,7 @@ class BottleneckLayer(nn.Module):
         return nullcontext(), _without_counting(self.norm1)
 
     def forward(
-        self, maps: list[Float[Tensor, "batch _ height width"]]
+        self, *maps: Float[Tensor, "batch _ height width"]
     ) -> Float[Tensor, "batch growth_rate height width"]:
         """New maps."""
         if not (self.memory_efficient and torch.is_grad_enabled()):
@@ -152,7 +152,7 @@ class DenseBlock(nn.ModuleDict):
         """The input and all new maps, in this order."""
         maps = [x]
         for layer in self.values():
-            maps.append(layer(maps))
+            maps.append(layer(*maps))
         return torch.cat(maps, dim=1)
 
 

@@ -1,6 +1,8 @@
 """GoogLeNet as torchvision has it, with auxiliary heads and published weights (section 8.4).
 
-Szegedy et al. (2014, arXiv:1409.4842); what differs from the paper stands in :mod:`zoo.cnn.googlenet`.
+Szegedy et al. (2014, arXiv:1409.4842); what differs from the paper stands in :mod:`zoo.cnn.googlenet`. The
+paper does not say how weights start: here convolutions start as He et al. (2015) do. Torchvision's start is
+normal with deviation 0.01, with which all images have the same outputs until statistics are learned.
 """
 
 import logging
@@ -14,7 +16,7 @@ from datamodules.interface.batches import ClassificationBatch, ImageBatch
 from zoo._pretrained import TORCHVISION, load_pretrained
 from zoo._registry import register
 from zoo.cnn.googlenet import CANONICAL, GoogLeNetNetwork, GoogLeNetOutputs
-from zoo.layers.init import init_parameters
+from zoo.layers.init import init_convolutions
 from zoo.tasks import ImageClassifier, LRSchedulerCallable, OptimizerCallable
 
 __all__ = ["ImageNetGoogLeNet"]
@@ -87,7 +89,7 @@ class ImageNetGoogLeNet(ImageClassifier):
             dropout=dropout,
             dropout_aux=dropout_aux,
         )
-        init_parameters(self.net, "normal")
+        init_convolutions(self.net)
 
         def rename(key: str) -> str | None:
             return key if aux_logits or not key.startswith("aux") else None
