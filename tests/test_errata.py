@@ -9,7 +9,9 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+import yaml
+from torch import Tensor, nn
 
 import datamodules
 import zoo
@@ -17,6 +19,8 @@ from datamodules.interface.batches import ImageBatch
 from datamodules.loaders import BatchSampler, TensorLoader
 from tests.datamodules.fixtures import idx
 from zoo.layers.init import INITIALISERS
+from zoo.scratch import multi_device
+from zoo.scratch.normalization import BatchNorm
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -136,6 +140,118 @@ def test_erratum_6_no_model_has_a_lazy_layer(name: str) -> None:
     model = entry.cls(**entry.tiny)
     assert not [m for m in model.modules() if isinstance(m, nn.modules.lazy.LazyModuleMixin)]
     assert not [p for p in model.parameters() if isinstance(p, nn.UninitializedParameter)]
+
+
+# Q3: batch normalisation from scratch looks at the mode, and its statistics are part of the model
+
+
+def test_q3_batch_norm_looks_at_the_mode_and_not_at_gradients() -> None:
+    model = zoo.BNLeNetScratch(image_size=16)
+    norm = model.net.bn1
+    images = torch.rand(4, 1, 16, 16)
+    with torch.no_grad():
+        model(images)  # in training mode: the running mean follows
+        follows = norm.running_mean.clone()
+        assert follows.any()
+        model.eval()(images)
+    model(images)  # in evaluation mode, with gradients: it stays
+    assert torch.equal(norm.running_mean, follows)
+
+
+def test_q3_running_statistics_are_saved_and_move_with_the_model() -> None:
+    model = zoo.BNLeNetScratch(image_size=16)
+    model(torch.rand(4, 1, 16, 16))
+    again = zoo.BNLeNetScratch(image_size=16)
+    again.load_state_dict(model.state_dict())
+    for name in ("bn1", "bn2", "bn3", "bn4"):
+        for statistic in ("running_mean", "running_var"):
+            loaded, saved = (getattr(getattr(m.net, name), statistic) for m in (again, model))
+            torch.testing.assert_close(loaded, saved, atol=0, rtol=0)
+    assert model.to("meta").net.bn1.running_mean.device.type == "meta"
+
+
+# Q15: a schedule that was drawn still does its work
+
+
+class Rates(L.Callback):
+    """The learning rate at each epoch's start."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_q15_multi_step_schedule_works_after_it_was_drawn() -> None:
+    text = (ROOT / "configs" / "cnn" / "lenet_modern_fashion_mnist_multi_step.yaml").read_text()
+    arguments = yaml.safe_load(text)["model"]["init_args"]
+    model = zoo.LeNetModern(image_size=12, num_classes=4, **arguments)
+
+    # Drawing a schedule takes its steps, so that the run after it goes on where the picture ended.
+    drawn = model.configure_optimizers()
+    curve = []
+    for _ in range(30):
+        curve.append(drawn["optimizer"].param_groups[0]["lr"])
+        drawn["optimizer"].step()
+        drawn["lr_scheduler"]["scheduler"].step()
+    assert drawn["optimizer"].param_groups[0]["lr"] == 0.125
+
+    rates = Rates()
+    trainer = L.Trainer(
+        max_epochs=30,
+        limit_val_batches=0,
+        logger=False,
+        callbacks=[rates],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        log_every_n_steps=1,
+    )
+    loader = TensorLoader(model.example_batch(2), BatchSampler(2, 2))
+    trainer.fit(model, loader, loader)
+    assert rates.seen == curve == [0.5] * 15 + [0.25] * 15
+
+
+# 18: a learning rate means the same on any number of devices
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_erratum_18_learning_rate_does_not_depend_on_the_number_of_devices(devices: int) -> None:
+    model = zoo.MultiDeviceLeNet(image_size=14, num_classes=4)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    start = model.net.as_tuple()
+    batch = model.example_batch(8)
+
+    def after(devices: int, lr: float) -> list[Tensor]:
+        copies = [multi_device.copy_parameters(start, "cpu") for _ in range(devices)]
+        multi_device.train_batch(batch.image, batch.label, copies, lr=lr)
+        return [p.detach() for p in copies[-1]]
+
+    torch.testing.assert_close(after(devices, 0.1), after(1, 0.1), atol=1e-6, rtol=1e-5)
+
+    # Each device's mean loss, and gradients only added up: the rate acts times the number of devices.
+    parts = zip(batch.image.chunk(devices), batch.label.chunk(devices), strict=True)
+    losses = [F.cross_entropy(multi_device.lenet(x, start), y) for x, y in parts]
+    gradients = [list(torch.autograd.grad(loss, start)) for loss in losses]
+    for of_one_parameter in zip(*gradients, strict=True):
+        multi_device.allreduce(of_one_parameter)
+    summed = [p.detach() - 0.1 * g for p, g in zip(start, gradients[0], strict=True)]
+    torch.testing.assert_close(summed, after(1, 0.1 * devices), atol=1e-6, rtol=1e-5)
+    assert (summed[6] - after(1, 0.1)[6]).abs().max() > 0.01
+
+
+# 19: what the book has mended
+
+
+def test_erratum_19_momentum_of_batch_norm_weighs_the_new_value() -> None:
+    images = torch.full((4, 3, 2, 2), 10.0)
+    for norm in (BatchNorm(3), nn.BatchNorm2d(3)):
+        norm(images)
+        torch.testing.assert_close(norm.running_mean, torch.full((3,), 0.9 * 0 + 0.1 * 10))
+        torch.testing.assert_close(norm.running_var, torch.full((3,), 0.9 * 1 + 0.1 * 0))
 
 
 # Guards over the source of what is shipped
