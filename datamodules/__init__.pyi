@@ -10,8 +10,10 @@ from .tabular.synthetic import EdgeImage as EdgeImage
 from .tabular.synthetic import SyntheticHighDimensional as SyntheticHighDimensional
 from .tabular.synthetic import SyntheticRegression as SyntheticRegression
 from .vision.augment import Augmentation as Augmentation
+from .vision.cifar10 import CIFAR10 as CIFAR10
 from .vision.digits import Digits as Digits
 from .vision.fashion_mnist import FashionMNIST as FashionMNIST
 from .vision.image_folder import ImageFolder as ImageFolder
+from .vision.kaggle_cifar10 import KaggleCIFAR10 as KaggleCIFAR10
 
 __all__: list[str]

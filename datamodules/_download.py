@@ -1,7 +1,7 @@
 """The one way in which datamodules get files: checked content, several mirrors, nothing half-written.
 
-A file's SHA-256 is that of its unpacked content, since archives get repacked: the same data in another gzip
-file is the same file. What lies in the folder already needs no network and is never deleted.
+A hash is that of the unpacked content where it can be, since archives get repacked: the same data in another
+gzip file is the same file. What lies in the folder already needs no network and is never deleted.
 """
 
 import gzip
@@ -9,17 +9,18 @@ import hashlib
 import logging
 import os
 import sys
+import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedIOBase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 from datamodules.interface.errors import DataError
 
-__all__ = ["RemoteFile", "get_file", "read_file"]
+__all__ = ["RemoteFile", "get_file", "read_file", "read_members"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +32,22 @@ TIMEOUT = 30  # seconds without an answer
 class RemoteFile:
     """A public file.
 
+    One of the three hashes is given, in hexadecimal digits: SHA-256, or what else was published.
+
     Attributes:
         name: Its public name; with the suffix ``.gz`` it is a gzip file.
-        sha256: SHA-256 of the unpacked content, in hexadecimal digits.
         urls: Where it can be had, the first choice first.
+        sha256: SHA-256 of the unpacked content.
+        sha1: SHA-1 of the content, likewise.
+        members_md5: For a ``.tar.gz``, the MD5 of each file in it that is used, by its name without folders.
+            Such an archive may lie there unpacked: a folder with these files.
     """
 
     name: str
-    sha256: str
     urls: tuple[str, ...]
+    sha256: str | None = None
+    sha1: str | None = None
+    members_md5: Mapping[str, str] | None = field(default=None, hash=False)
 
 
 class _BadFileError(Exception):
@@ -96,6 +104,23 @@ def read_file(places: Sequence[Path]) -> bytearray:
     return content
 
 
+def read_members(places: Sequence[Path], names: Sequence[str]) -> dict[str, bytes]:
+    """The content of some files, by name, from the first of these folders and archives that exists.
+
+    Args:
+        places: Folders that hold the files, and ``.tar.gz`` files that hold them in some folder.
+        names: Names of the files without folders.
+
+    Raises:
+        DataError: If no place exists, or a file cannot be read from the first that does.
+    """
+    path = _first_existing(places)
+    if path is None:
+        raise DataError(f"{places[0]}: is missing; prepare_data() gets it")
+    with _naming(path):
+        return dict(_members(path, names))
+
+
 def _first_existing(places: Sequence[Path]) -> Path | None:
     return next((path for path in places if path.exists()), None)
 
@@ -131,10 +156,45 @@ def _open(path: Path) -> Iterator[BufferedIOBase]:
 
 
 def _check(path: Path, file: RemoteFile) -> None:
+    if file.members_md5 is not None:
+        for name, content in _members(path, list(file.members_md5)):
+            found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            _compare(f"{name} in it has", "MD5", found, file.members_md5[name])
+        return
+    algorithm = "sha256" if file.sha256 else "sha1"
     with _open(path) as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != file.sha256:
-        raise _BadFileError(f"has the wrong content: its SHA-256 is {found}, but must be {file.sha256}")
+        found = hashlib.file_digest(stream, algorithm).hexdigest()
+    _compare("has", "SHA-256" if file.sha256 else "SHA-1", found, file.sha256 or file.sha1)
+
+
+def _compare(which: str, algorithm: str, found: str, expected: str | None) -> None:
+    if found != expected:
+        raise _BadFileError(f"{which} the wrong content: its {algorithm} is {found}, but must be {expected}")
+
+
+def _members(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each of these files, in a folder or in an archive."""
+    missing = list(names)
+    if path.is_dir():
+        for name in names:
+            if (path / name).is_file():
+                missing.remove(name)
+                yield name, (path / name).read_bytes()
+    else:
+        try:
+            with _open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+                for member in archive:
+                    content = archive.extractfile(member) if member.isreg() else None
+                    name = PurePosixPath(member.name).name
+                    if content is not None and name in missing:
+                        missing.remove(name)
+                        yield name, content.read()
+                    if not missing:
+                        break
+        except tarfile.TarError as error:
+            raise _BadFileError(f"is damaged: it is no complete tar archive ({error})") from error
+    if missing:
+        raise _BadFileError(f"is not complete: it holds no {missing[0]}")
 
 
 def _download(file: RemoteFile, target: Path) -> None:

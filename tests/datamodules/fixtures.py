@@ -4,8 +4,12 @@ A builder writes its files into the folder it is given and returns the construct
 examples may be equal, or the splits would not look disjoint.
 """
 
+import csv
 import gzip
+import io
+import pickle
 import struct
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from datamodules.vision.cifar10 import ARCHIVE, CIFAR10_CLASSES, TEST_FILES, TRAIN_FILES
 from datamodules.vision.fashion_mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 
 
@@ -30,6 +35,48 @@ def fashion_mnist(folder: Path, *, train: int = 40, test: int = 7) -> dict[str, 
         (raw / images.name).write_bytes(gzip.compress(idx(pixels)))
         (raw / labels.name).write_bytes(gzip.compress(idx(np.arange(size, dtype=np.uint8) % 10)))
     return {"data_dir": str(folder), "val_size": 10}
+
+
+def cifar10_batches(*, size: int = 10) -> dict[str, bytes]:
+    """The six files of CIFAR-10, with few images each."""
+    random = np.random.default_rng(0)
+    files = {}
+    for name in (*TRAIN_FILES, *TEST_FILES):
+        pixels = random.integers(0, 256, (size, 3072), np.uint8)
+        files[name] = pickle.dumps({"data": pixels, "labels": [i % 10 for i in range(size)]}, protocol=4)
+    return files
+
+
+def tar_gz(files: dict[str, bytes], *, folder: str = "cifar-10-batches-py") -> bytes:
+    """An archive with these files in a folder."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def cifar10(folder: Path) -> dict[str, Any]:
+    (folder / "cifar10").mkdir()
+    (folder / "cifar10" / ARCHIVE.name).write_bytes(tar_gz(cifar10_batches()))
+    return {"data_dir": str(folder), "val_size": 10}
+
+
+def kaggle_cifar10(folder: Path, *, each: int = 4, test: int = 3) -> dict[str, Any]:
+    """Files of the competition, unpacked, with ids from 1 on."""
+    random = np.random.default_rng(0)
+    root = folder / "cifar10-tiny" / "kaggle_cifar10_tiny"
+    for split, size in (("train", 10 * each), ("test", test)):
+        (root / split).mkdir(parents=True)
+        for i in range(size):
+            pixels = random.integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(root / split / f"{i + 1}.png")
+    with (root / "trainLabels.csv").open("w", newline="") as file:
+        rows = [(i + 1, CIFAR10_CLASSES[i % 10]) for i in range(10 * each)]
+        csv.writer(file).writerows([("id", "label"), *rows])
+    return {"data_dir": str(folder)}
 
 
 def image_folder(folder: Path) -> dict[str, Any]:
@@ -60,8 +107,10 @@ def house_prices(folder: Path) -> dict[str, Any]:
 
 
 BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "CIFAR10": cifar10,
     "CSVTable": csv_table,
     "FashionMNIST": fashion_mnist,
     "HousePrices": house_prices,
     "ImageFolder": image_folder,
+    "KaggleCIFAR10": kaggle_cifar10,
 }

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import socket
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from typing import Any
 import pooch
 import pytest
 
-from datamodules._download import RemoteFile, get_file, read_file
+from datamodules._download import RemoteFile, get_file, read_file, read_members
 from datamodules.interface.errors import DataError
+from tests.datamodules.fixtures import tar_gz
 
 CONTENT = b"the data\n" * 5000
 PACKED = gzip.compress(CONTENT, mtime=0)
@@ -236,3 +238,99 @@ def test_processes_that_ask_at_once_download_once(server: Server, tmp_path: Path
         results = pool.starmap(_get, [(server.url + "/numbers.gz", tmp_path / "numbers.gz")] * 4, chunksize=1)
     assert results == [PACKED] * 4
     assert server.asked == ["/numbers.gz"]
+
+
+# Other hashes
+
+
+def test_sha1_is_that_of_the_file(server: Server, tmp_path: Path) -> None:
+    packed = b"PK and so on"
+    server.answers["/a.zip"] = packed
+    sha1 = hashlib.sha1(packed).hexdigest()
+    file = RemoteFile(name="a.zip", sha1=sha1, urls=(server.url + "/a.zip",))
+    assert get_file(file, [tmp_path / "a.zip"]).read_bytes() == packed
+    (tmp_path / "a.zip").write_bytes(b"other")
+    wrong = hashlib.sha1(b"other").hexdigest()
+    with pytest.raises(DataError, match=f"has the wrong content: its SHA-1 is {wrong}, but must be {sha1}"):
+        get_file(file, [tmp_path / "a.zip"])
+
+
+# Archives of several files
+
+FILES = {"one": b"1" * 3000, "two": b"2" * 5000}
+
+
+def archive(*urls: str) -> RemoteFile:
+    md5 = {name: hashlib.md5(content).hexdigest() for name, content in FILES.items()}
+    return RemoteFile(name="files.tar.gz", members_md5=md5, urls=urls)
+
+
+@pytest.mark.parametrize("folder", ["files", "another/folder"])
+def test_an_archive_is_downloaded_and_its_files_are_checked(
+    server: Server, tmp_path: Path, folder: str
+) -> None:
+    packed = tar_gz({"notes": b"not used"} | FILES, folder=folder)
+    server.answers["/files.tar.gz"] = packed
+    target = get_file(archive(server.url + "/files.tar.gz"), [tmp_path / "files.tar.gz"])
+    assert target.read_bytes() == packed
+    assert visible(tmp_path) == ["files.tar.gz"]
+    assert read_members([target], ["two", "one"]) == FILES
+    assert read_members([target], ["two"]) == {"two": FILES["two"]}
+
+
+PACKED_FILES = tar_gz(FILES)
+BAD_ARCHIVES = {
+    "an error page": (b"<html>moved</html>", "is damaged: it is no complete gzip file"),
+    "truncated": (PACKED_FILES[: len(PACKED_FILES) // 2], "is damaged: it is no complete gzip file"),
+    "no archive": (PACKED, "is damaged: it is no complete tar archive"),
+    "a file missing": (tar_gz({"one": FILES["one"]}), "is not complete: it holds no two"),
+    "a file changed": (tar_gz(FILES | {"two": b"3"}), "two in it has the wrong content: its MD5 is"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ARCHIVES)
+def test_a_bad_archive_is_named_and_nothing_is_left(server: Server, tmp_path: Path, bad: str) -> None:
+    body, cause = BAD_ARCHIVES[bad]
+    server.answers["/files.tar.gz"] = body
+    with pytest.raises(
+        DataError, match=rf"files.tar.gz \(the download {cause}.*by hand: {tmp_path}"
+    ) as caught:
+        get_file(archive(server.url + "/files.tar.gz"), [tmp_path / "files.tar.gz"])
+    assert "\n" not in str(caught.value)
+    assert visible(tmp_path) == []
+
+
+@pytest.mark.parametrize("bad", BAD_ARCHIVES)
+def test_a_bad_archive_that_was_there_is_named_and_left(tmp_path: Path, bad: str) -> None:
+    body, cause = BAD_ARCHIVES[bad]
+    path = tmp_path / "files.tar.gz"
+    path.write_bytes(body)
+    with pytest.raises(DataError, match=rf"^{path} {cause}.*it was left as it is") as caught:
+        get_file(archive("http://127.0.0.1:9/never-asked"), [path])
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == body
+
+
+def test_a_folder_with_the_files_stands_for_the_archive(tmp_path: Path) -> None:
+    places = [tmp_path / "files.tar.gz", tmp_path / "files"]
+    places[1].mkdir()
+    for name, content in FILES.items():
+        (places[1] / name).write_bytes(content)
+    assert get_file(archive("http://127.0.0.1:9/never-asked"), places) == places[1]
+    assert read_members(places, list(FILES)) == FILES
+    (places[1] / "two").unlink()
+    with pytest.raises(DataError, match="files is not complete: it holds no two; it was left as it is"):
+        get_file(archive("http://127.0.0.1:9/never-asked"), places)
+    with pytest.raises(DataError, match=r"files.tar.gz: is missing; prepare_data\(\) gets it"):
+        read_members(places[:1], ["one"])
+
+
+def test_a_link_in_an_archive_is_not_followed(tmp_path: Path) -> None:
+    """What lies outside the archive is not read through it, whatever the link's name."""
+    (tmp_path / "secret").write_bytes(FILES["one"])
+    with tarfile.open(tmp_path / "files.tar.gz", "w:gz") as packed:
+        member = tarfile.TarInfo("files/one")
+        member.type, member.linkname = tarfile.SYMTYPE, str(tmp_path / "secret")
+        packed.addfile(member)
+    with pytest.raises(DataError, match="is not complete: it holds no one"):
+        read_members([tmp_path / "files.tar.gz"], ["one"])
