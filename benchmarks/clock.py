@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 
-__all__ = ["EpochClock", "FirstStepClock"]
+__all__ = ["EpochClock", "FirstStepClock", "StepClock"]
 
 
 class EpochClock(L.Callback):
@@ -61,3 +62,35 @@ class FirstStepClock(L.Callback):
         path = Path(trainer.default_root_dir, "first_step.json")
         if not path.exists():
             path.write_text(json.dumps(time.time()))
+
+
+class StepClock(L.Callback):
+    """Writes ``step_clock.json``: seconds and images of the first epoch's training, after its first batches.
+
+    Everything from the end of the last batch left out to the end of training's last batch counts, on an
+    accelerator until that has done its work.
+
+    Args:
+        warmup: Batches left out; the clock starts after them.
+    """
+
+    def __init__(self, warmup: int = 3) -> None:
+        self.warmup = warmup
+        self._started_at = 0.0
+        self._images = 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the clock, count images, and write the file after the last batch."""
+        last = batch_idx + 1 == trainer.num_training_batches
+        if batch_idx >= self.warmup:
+            self._images += len(batch[0])
+        if batch_idx + 1 == self.warmup or last:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if not last:
+                self._started_at = time.perf_counter()
+                return
+            result = {"images": self._images, "seconds": time.perf_counter() - self._started_at}
+            Path(trainer.default_root_dir, "step_clock.json").write_text(json.dumps(result))

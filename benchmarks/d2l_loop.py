@@ -16,6 +16,7 @@ from torch import nn
 __all__ = ["main"]
 
 BATCH_SIZE = 128
+WARMUP = 3
 
 
 class MLP(d2l.Classifier):  # type: ignore[misc]
@@ -27,6 +28,50 @@ class MLP(d2l.Classifier):  # type: ignore[misc]
         self.net = nn.Sequential(
             nn.Flatten(), nn.LazyLinear(num_hiddens), nn.ReLU(), nn.LazyLinear(num_outputs)
         )
+
+
+class ResNet18(d2l.Classifier):  # type: ignore[misc]
+    """The network of section 8.6 out of the package's blocks; the package has only a later variation."""
+
+    def __init__(self, num_outputs: int, lr: float) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        stem = (nn.LazyConv2d(64, kernel_size=7, stride=2, padding=3), nn.LazyBatchNorm2d(), nn.ReLU())
+        blocks = [d2l.Residual(64), d2l.Residual(64)]
+        for channels in (128, 256, 512):
+            blocks += [d2l.Residual(channels, use_1x1conv=True, strides=2), d2l.Residual(channels)]
+        self.net = nn.Sequential(
+            *stem,
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+            *blocks,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.LazyLinear(num_outputs),
+        )
+
+
+class FirstBatches:
+    """The first batches of a loader, with the times at which they were asked for.
+
+    Args:
+        loader: The loader.
+        count: How many batches.
+    """
+
+    def __init__(self, loader: Any, count: int) -> None:
+        self.loader = loader
+        self.count = count
+        self.asked_at: list[float] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Any:
+        batches = iter(self.loader)
+        for _ in range(self.count):
+            self.asked_at.append(time.perf_counter())
+            yield next(batches)
+        self.asked_at.append(time.perf_counter())  # the last step is done
 
 
 class TrainingImages(d2l.FashionMNIST):  # type: ignore[misc]
@@ -51,25 +96,46 @@ def make_model(name: str, data: Any) -> Any:
         return d2l.SoftmaxRegression(num_outputs=10, lr=0.1)
     if name == "mlp":
         return MLP(num_outputs=10, num_hiddens=256, lr=0.1)
-    model = d2l.LeNet(lr=0.1)
+    model = ResNet18(num_outputs=10, lr=0.01) if name == "resnet18" else d2l.LeNet(lr=0.1)
     model.apply_init([next(iter(data.train_dataloader()))[0]], d2l.init_cnn)
     return model
 
 
+def time_epochs(model: Any, data: Any, epochs: int) -> dict[str, float]:
+    """Images and seconds of all epochs after the first."""
+    trainer = TimedTrainer(max_epochs=1 + epochs)
+    trainer.fit(model, data)
+    return {"images": epochs * len(data.train), "seconds": trainer.ended_at[-1] - trainer.ended_at[0]}
+
+
+def time_steps(model: Any, data: Any, steps: int) -> dict[str, float]:
+    """Images and seconds of some steps after the first few."""
+    batches = FirstBatches(data.train_dataloader(), WARMUP + steps)
+    data.train_dataloader = lambda: batches
+    d2l.Trainer(max_epochs=1).fit(model, data)
+    seconds = batches.asked_at[-1] - batches.asked_at[WARMUP]
+    return {"images": steps * data.batch_size, "seconds": seconds}
+
+
 def main() -> None:
-    """Train, and write images and seconds of all epochs after the first."""
+    """Train, and write images and seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=("softmax", "mlp", "lenet"))
-    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("model", choices=("softmax", "mlp", "lenet", "resnet18"))
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--epochs", type=int, help="time so many epochs after the first")
+    length.add_argument("--steps", type=int, help=f"time so many steps after the first {WARMUP}")
+    parser.add_argument("--batch_size", type=int, default=BATCH_SIZE)
+    parser.add_argument("--image_size", type=int, default=28)
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
-    data = TrainingImages(batch_size=BATCH_SIZE)
+    data = TrainingImages(batch_size=given.batch_size, resize=(given.image_size, given.image_size))
     model = make_model(given.model, data)
     model.board.display = False
-    trainer = TimedTrainer(max_epochs=1 + given.epochs)
-    trainer.fit(model, data)
-    seconds = trainer.ended_at[-1] - trainer.ended_at[0]
-    given.output.write_text(json.dumps({"images": given.epochs * len(data.train), "seconds": seconds}))
+    if given.steps is None:
+        result = time_epochs(model, data, given.epochs)
+    else:
+        result = time_steps(model, data, given.steps)
+    given.output.write_text(json.dumps(result))
 
 
 if __name__ == "__main__":
