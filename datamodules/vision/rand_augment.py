@@ -121,10 +121,11 @@ def smooth(
     """Each pixel averaged with its eight neighbours, itself counted five times; the border stays."""
     if min(image.shape[-2:]) <= 2:
         return image
-    inner = image[..., 1:-1, 1:-1]
-    means = (9 * torch.nn.functional.avg_pool2d(image, 3, stride=1) + 4 * inner) / 13
+    # Sums of three rows, then of three columns; pooling takes several times as long on a CPU.
+    sums = image[..., :-2, :] + image[..., 1:-1, :] + image[..., 2:, :]
+    sums = sums[..., :-2] + sums[..., 1:-1] + sums[..., 2:]
     smoothed = image.clone()
-    smoothed[..., 1:-1, 1:-1] = means
+    smoothed[..., 1:-1, 1:-1] = (sums + 4 * image[..., 1:-1, 1:-1]) / 13
     return smoothed
 
 
