@@ -213,7 +213,16 @@ OVERFIT_LOSS = {
 # Batch statistics of a map of one pixel are those of the batch alone, so that two examples are too few.
 OVERFIT_BATCH = {"image classification": 8}
 # Where Adam's usual rate of 0.02 kills the ReLUs of so small a network, or is far too high for so deep a one.
-OVERFIT_LR = {"ChimeraMLP": 0.003, "GoogLeNet": 0.0003, "LeNet": 0.005, "LeNetModern": 0.005}
+OVERFIT_LR = {
+    "ChimeraMLP": 0.003,
+    "GoogLeNet": 0.0003,
+    "LeNet": 0.005,
+    "LeNetModern": 0.005,
+    "RegNet": 0.003,
+    "ResNeXt": 0.003,
+}
+# Fifty layers are as easy as a few if their blocks start by handing on their input.
+OVERFIT_ARGUMENTS = {"ResNeXt": {"zero_init_residual": True}}
 
 WIDTHS = ("in_features", "out_features", "in_channels", "num_classes", "image_size")
 
@@ -302,7 +311,7 @@ def test_examples_do_not_mix_in_evaluation(name: str) -> None:
 
 @every_model
 def test_overfits_one_batch(name: str) -> None:
-    model = tiny(name)
+    model = tiny(name, **OVERFIT_ARGUMENTS.get(name, {}))
     batch = model.example_batch(OVERFIT_BATCH.get(zoo.MODELS[name].task, 2))
     optimizer = torch.optim.Adam(model.parameters(), lr=OVERFIT_LR.get(name, 0.02))
     wanted = OVERFIT_LOSS[zoo.MODELS[name].task]

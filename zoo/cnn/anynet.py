@@ -195,7 +195,7 @@ class AnyNet(ImageClassifier):
     book=("M28",),
     task="image classification",
     config="cnn/regnetx32_fashion_mnist.yaml",
-    tiny={"image_size": 8, "num_classes": 4},
+    tiny={"image_size": 16, "num_classes": 4},
 )
 class RegNetX32(ImageClassifier):
     """The book's RegNetX: stages of 4 and 6 blocks, 179,290 parameters in grey (section 8.8).

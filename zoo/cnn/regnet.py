@@ -101,7 +101,7 @@ REGNETS = {
 
 @register(
     task="image classification",
-    tiny={"variant": "regnet_y_400mf", "image_size": 8, "num_classes": 4},
+    tiny={"variant": "regnet_y_400mf", "image_size": 32, "num_classes": 4},
     variants=REGNETS,
 )
 class RegNet(ImageClassifier):
