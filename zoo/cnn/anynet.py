@@ -69,7 +69,8 @@ class AnyNetNetwork(nn.Module):
             "group_widths": group_widths,
             "bottleneck_multipliers": bottleneck_multipliers,
         }
-        check_at_least("number of stages in depths", len(depths), 1)
+        if len(depths) == 0:
+            raise ValueError("depths is [], but must have at least one stage")
         for name, values in lists.items():
             if len(values) != len(depths):
                 raise ValueError(

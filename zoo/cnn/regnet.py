@@ -46,8 +46,9 @@ class RegNetSize:
 
         Block j would like to be ``w_0 + w_a * j`` channels wide; it gets the nearest power of ``w_m``, times
         ``w_0``, in multiples of 8. Blocks of equal width form a stage, whose width is then rounded to a
-        multiple of the group width, up where it would lose more than a tenth. (That is torchvision's rule,
-        and makes the first stage of ``regnet_y_8gf`` 224 channels wide in place of the paper's 168.)
+        multiple of the group width: half a group up, and up where it would lose more than a tenth. That is
+        torchvision's rule. By the paper's, which rounds half to even and has no tenth, the last stage of
+        ``regnet_x_400mf`` has 384 channels in place of 400, and the first of ``regnet_y_8gf`` 168 for 224.
         """
         widths = []
         for block in range(self.depth):

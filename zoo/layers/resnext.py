@@ -61,7 +61,7 @@ class ResNeXtBlock(nn.Module):
         se_ratio: Width of squeeze-and-excitation as a multiple of ``in_channels``; None leaves it out.
 
     Raises:
-        ValueError: If a width is not positive, or the group width does not divide.
+        ValueError: If a width is not positive, no channels are left, or the group width does not divide.
     """
 
     def __init__(
@@ -81,7 +81,11 @@ class ResNeXtBlock(nn.Module):
         check_positive("group_width", group_width)
         check_positive("bottleneck_multiplier", bottleneck_multiplier)
         mid_channels = round(out_channels * bottleneck_multiplier)
-        check_positive(f"bottleneck_multiplier * out_channels, rounded with {out_channels=}", mid_channels)
+        if mid_channels == 0:
+            raise ValueError(
+                f"bottleneck_multiplier is {bottleneck_multiplier}, but must leave at least one of "
+                f"{out_channels} channels"
+            )
         if mid_channels % group_width != 0:
             raise ValueError(
                 f"group_width is {group_width}, but must divide the {mid_channels} channels of the bottleneck"

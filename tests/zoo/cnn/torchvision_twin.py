@@ -12,7 +12,8 @@ def torchvision_twin(variant: str, **arguments: Any) -> nn.Module:
 
     Weights are small enough for the outputs of deep networks to stay near 1. No two layers are alike.
     """
-    with torch.device("meta"):
+    # Torchvision computes the widths of a RegNet as tensors, which have no values on the meta device.
+    with torch.device("cpu" if variant.startswith("regnet") else "meta"):
         twin: nn.Module = (
             torchvision.models.get_model(variant, init_weights=False, **arguments)
             if variant in ("googlenet",) or variant.startswith("vgg")
