@@ -1,6 +1,7 @@
 """Faults of the book that are mended here, as far as no package's own tests hold them: docs/errata.md."""
 
 import ast
+import inspect
 import math
 import re
 import tomllib
@@ -10,6 +11,7 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 import yaml
 from torch import Tensor, nn
 
@@ -21,10 +23,14 @@ from tests.datamodules.fixtures import idx
 from zoo.layers.init import INITIALISERS
 from zoo.scratch import multi_device
 from zoo.scratch.normalization import BatchNorm
+from zoo.tasks import ImageClassifier
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+INITIALISED = [
+    name for name in zoo.list_models() if "init" in inspect.signature(zoo.MODELS[name].cls).parameters
+]
 SHIPPED = [ROOT / "cli.py", *sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
 
 
@@ -132,6 +138,49 @@ def test_q1_every_weight_changes_with_the_initialiser(model: type[zoo.LeNet], in
         }
     for key, weight in weights[init].items():
         assert not torch.equal(weight, weights["default"][key]), key
+
+
+@pytest.mark.parametrize("name", INITIALISED)
+def test_q1_no_model_leaves_a_weight_out(name: str) -> None:
+    """The book's does nothing on AlexNet, DenseNet and RegNet, and little on ResNet-18 for small images."""
+    entry = zoo.MODELS[name]
+    weights = []
+    for init in ("default", "kaiming_normal"):
+        torch.manual_seed(0)
+        net = entry.cls(**{**entry.tiny, "init": init}).net
+        weights.append({key: value for key, value in net.named_parameters() if value.ndim > 1})
+    assert weights[0]
+    for key in weights[0]:
+        assert not torch.equal(weights[0][key], weights[1][key]), key
+
+
+@pytest.mark.parametrize("model", [zoo.AlexNet, zoo.DenseNet, zoo.RegNetX32])
+def test_q1_networks_that_the_book_leaves_at_torchs_start_are_xavier_here(
+    model: type[ImageClassifier],
+) -> None:
+    for module in model().net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            area = module.weight[0, 0].numel()
+            bound = math.sqrt(6 / (area * (module.weight.shape[0] + module.weight.shape[1])))
+            assert 0.9 * bound < module.weight.abs().max().item() <= bound * (1 + 1e-6)
+
+
+# Q30: weights are named, not asked for by a flag that torchvision deprecates
+
+
+def test_q30_weights_are_named_by_their_release() -> None:
+    with (
+        pytest.warns(UserWarning, match="'pretrained' is deprecated"),
+        pytest.warns(UserWarning, match="Arguments other than a weight enum"),
+        torch.device("meta"),
+    ):
+        torchvision.models.resnet18(pretrained=False)
+    with pytest.raises(TypeError, match="pretrained"):
+        zoo.ResNet(variant="resnet18", pretrained=True)
+    with pytest.raises(
+        ValueError, match="but must be torchvision:IMAGENET1K_V1 or torchvision:IMAGENET1K_V2"
+    ):
+        zoo.ResNet(weights="torchvision:BEST")
 
 
 @pytest.mark.parametrize("name", zoo.list_models())
@@ -254,7 +303,29 @@ def test_erratum_19_momentum_of_batch_norm_weighs_the_new_value() -> None:
         torch.testing.assert_close(norm.running_var, torch.full((3,), 0.9 * 1 + 0.1 * 0))
 
 
+def test_erratum_19_googlenets_second_module_has_a_relu_after_each_convolution() -> None:
+    net = zoo.GoogLeNet(image_size=32).net
+    seen: dict[str, Tensor] = {}
+    for name in ("conv2.conv", "conv2", "conv3.conv", "conv3"):
+        net.get_submodule(name).register_forward_hook(
+            lambda _m, _i, output, name=name: seen.update({name: output.clone()})
+        )
+    net(torch.rand(2, 1, 32, 32))
+    for name in ("conv2", "conv3"):
+        assert seen[f"{name}.conv"].min() < 0
+        torch.testing.assert_close(seen[name], seen[f"{name}.conv"].clamp(min=0), atol=0, rtol=0)
+
+
 # Guards over the source of what is shipped
+
+
+def deprecated_flags(tree: ast.AST) -> list[str]:
+    """Lines that ask torchvision for weights as the book does."""
+    return [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and any(keyword.arg == "pretrained" for keyword in node.keywords)
+    ]
 
 
 def lazy_layers(tree: ast.AST) -> list[str]:
@@ -303,7 +374,7 @@ def unsafe_loading(tree: ast.AST) -> list[str]:
     return found
 
 
-GUARDS = [lazy_layers, torchtext_imports, unsafe_loading]
+GUARDS = [deprecated_flags, lazy_layers, torchtext_imports, unsafe_loading]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
@@ -329,6 +400,7 @@ def test_shipped_code_has_no_lazy_layer_no_torchtext_and_no_unsafe_loading(path:
         "torch.load(path)",
         "trainer.fit(model, weights_only=False)",
         "trainer.fit(model, weights_only=trusted)",
+        "net = torchvision.models.resnet18(pretrained=True)",
     ],
 )
 def test_guards_see_what_they_are_for(wrong: str) -> None:
