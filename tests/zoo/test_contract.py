@@ -178,7 +178,7 @@ FULL_SIZES: dict[str, tuple[dict[str, Any], int]] = {
     "SoftmaxRegression": ({}, 784 * 10 + 10),
     "SoftmaxRegressionScratch": ({}, 784 * 10 + 10),
     "TabularMLP": ({"in_features": 30, "num_classes": 2}, 30 * 64 + 64 + 64 * 2 + 2),
-    # VGG-16: 13 convolutions of 3 x 3, then 512 maps of 7 x 7; VGG-11 with a quarter of the channels: 8 and 128.
+    # VGG-16: 13 convolutions of 3 x 3, then 512 maps of 7 x 7; the book's VGG-11: 8, then 128.
     "VGG": (
         {},
         (27 + 1) * 64
@@ -214,12 +214,17 @@ OVERFIT_LOSS = {
 OVERFIT_BATCH = {"image classification": 8}
 # Where Adam's usual rate of 0.02 kills the ReLUs of so small a network, or is far too high for so deep a one.
 OVERFIT_LR = {
+    "AlexNet": 0.0005,
     "ChimeraMLP": 0.003,
     "GoogLeNet": 0.0003,
+    "ImageNetAlexNet": 0.0003,
     "LeNet": 0.005,
     "LeNetModern": 0.005,
+    "NiN": 0.0003,
     "RegNet": 0.003,
     "ResNeXt": 0.003,
+    "VGG": 0.0003,
+    "VGG11": 0.001,
 }
 # Fifty layers are as easy as a few if their blocks start by handing on their input.
 OVERFIT_ARGUMENTS = {"ResNeXt": {"zero_init_residual": True}}
