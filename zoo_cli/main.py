@@ -51,6 +51,10 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from zoo_cli.kfold import kfold
 
         return kfold
+    if name == "design-space":
+        from zoo_cli.design_space import design_space
+
+        return design_space
     if name == "results":
         from callbacks.results import main as results
 

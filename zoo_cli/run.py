@@ -12,7 +12,7 @@ from zoo_cli.explain import explained
 from zoo_cli.names import check_settings, names_of, with_full_names
 from zoo_cli.sources import Sources
 
-__all__ = ["run", "run_cli"]
+__all__ = ["run", "run_cli", "silence_what_is_not_ours"]
 
 
 def run(command: str, args: list[str]) -> int:
@@ -56,7 +56,7 @@ def run_cli(command: str, sources: Sources) -> Any:
         CommandError: For everything that the user can mend.
         SystemExit: After ``--help`` and ``--print_config``.
     """
-    _silence_what_is_not_ours()
+    silence_what_is_not_ours()
     from zoo_cli.lightning_cli import ZooCLI
     from zoo_cli.run_directory import RUN_DIRECTORY
 
@@ -85,7 +85,7 @@ def run_cli(command: str, sources: Sources) -> Any:
                 os.rmdir(made)  # only if it is empty: nothing has run
 
 
-def _silence_what_is_not_ours() -> None:
+def silence_what_is_not_ours() -> None:
     """Drop Lightning's advertisements and its use of deprecated interfaces; warnings about the run stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,234 @@
+"""Design spaces of AnyNets: drawing networks, and comparing the spaces by their errors (section 8.8).
+
+Radosavovic et al., 2020, arXiv:2003.13678. A space is better than another if its networks are, on the whole,
+not if its best one is. So one draws networks from each, trains each a little, and compares the distributions
+of their errors. The ranges are the paper's, except that the stem, which has 32 channels there, is drawn too:
+with it, as the book counts, AnyNetA has 17 degrees of freedom.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo._checks import check_at_least, check_positive
+
+__all__ = ["DESIGN_SPACES", "AnyNetSizes", "DesignSpace", "dominates", "error_edf", "log_uniform"]
+
+QUANTUM = 8
+"""All widths are multiples of it."""
+RATIOS = (1, 2, 4)
+"""Bottleneck ratios."""
+GROUP_WIDTHS = (1, 2, 4, 8, 16, 32)
+MAX_TRIES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyNetSizes:
+    """One network of a design space.
+
+    Attributes:
+        stem_channels: Channels of the stem.
+        depths: Number of blocks in each stage.
+        widths: Channels of each stage.
+        bottleneck_ratios: By how much the 3 x 3 convolutions of each stage are narrower than the stage.
+        group_widths: Channels of each group of those convolutions.
+    """
+
+    stem_channels: int
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    bottleneck_ratios: tuple[int, ...]
+    group_widths: tuple[int, ...]
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of :class:`zoo.AnyNet`."""
+        return {
+            "stem_channels": self.stem_channels,
+            "depths": self.depths,
+            "widths": self.widths,
+            "group_widths": self.group_widths,
+            "bottleneck_multipliers": tuple(1 / ratio for ratio in self.bottleneck_ratios),
+        }
+
+    def multiplications(self, *, image_size: int, in_channels: int, num_classes: int) -> int:
+        """Multiplications of the convolutions and the linear layer for one image (the paper's flops).
+
+        Args:
+            image_size: Height and width in pixels.
+            in_channels: Number of image channels.
+            num_classes: Number of classes.
+        """
+        side = (image_size + 1) // 2
+        total = side**2 * 9 * in_channels * self.stem_channels
+        before = self.stem_channels
+        stages = zip(self.depths, self.widths, self.bottleneck_ratios, self.group_widths, strict=True)
+        for depth, width, ratio, group_width in stages:
+            after, middle = (side + 1) // 2, width // ratio
+            rest = 9 * middle * group_width + middle * width
+            total += side**2 * before * middle + after**2 * (rest + before * width)
+            total += (depth - 1) * after**2 * (width * middle + rest)
+            side, before = after, width
+        return total + before * num_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DesignSpace:
+    """A set of AnyNets: ranges for the sizes of each stage, and constraints between the stages.
+
+    Attributes:
+        shared_ratio: All stages have the same bottleneck ratio.
+        shared_group_width: All stages have the same group width.
+        growing_widths: No stage is narrower than the one before.
+        growing_depths: No stage has fewer blocks than the one before.
+        num_stages: Number of stages.
+        max_depth: Most blocks in a stage.
+        max_width: Most channels of a stage, a multiple of 8.
+        max_stem_channels: Most channels of the stem, a multiple of 8.
+    """
+
+    shared_ratio: bool = False
+    shared_group_width: bool = False
+    growing_widths: bool = False
+    growing_depths: bool = False
+    num_stages: int = 4
+    max_depth: int = 16
+    max_width: int = 1024
+    max_stem_channels: int = 64
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_positive("num_stages", self.num_stages)
+        check_positive("max_depth", self.max_depth)
+        for name in ("max_width", "max_stem_channels"):
+            value = getattr(self, name)
+            if value < QUANTUM or value % QUANTUM != 0:
+                raise ValueError(f"{name} is {value}, but must be a multiple of {QUANTUM}")
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """How many numbers say which network it is."""
+        ratios = 1 if self.shared_ratio else self.num_stages
+        group_widths = 1 if self.shared_group_width else self.num_stages
+        return 1 + 2 * self.num_stages + ratios + group_widths
+
+    def __contains__(self, sizes: AnyNetSizes) -> bool:
+        """Whether a network that is within the ranges also keeps to the constraints."""
+        stages = zip(sizes.widths, sizes.bottleneck_ratios, sizes.group_widths, strict=True)
+        return (
+            all(width // ratio % group_width == 0 for width, ratio, group_width in stages)
+            and (not self.shared_ratio or len(set(sizes.bottleneck_ratios)) == 1)
+            and (not self.shared_group_width or len(set(sizes.group_widths)) == 1)
+            and (not self.growing_widths or all(a <= b for a, b in pairwise(sizes.widths)))
+            and (not self.growing_depths or all(a <= b for a, b in pairwise(sizes.depths)))
+        )
+
+    def sample(
+        self,
+        generator: torch.Generator,
+        *,
+        image_size: int,
+        in_channels: int,
+        num_classes: int,
+        min_multiplications: float = 0,
+        max_multiplications: float = float("inf"),
+    ) -> AnyNetSizes:
+        """Draw a network: each size log-uniform in its range, until all constraints are kept.
+
+        Args:
+            generator: Source of the random numbers.
+            image_size: Height and width in pixels.
+            in_channels: Number of image channels.
+            num_classes: Number of classes.
+            min_multiplications: Fewest multiplications for one image (the paper's flops).
+            max_multiplications: Most multiplications for one image.
+
+        Raises:
+            ValueError: If none was found within the bounds in a million tries.
+        """
+        for _ in range(MAX_TRIES):
+            sizes = self._draw(generator)
+            if sizes not in self:
+                continue
+            cost = sizes.multiplications(
+                image_size=image_size, in_channels=in_channels, num_classes=num_classes
+            )
+            if min_multiplications <= cost <= max_multiplications:
+                return sizes
+        raise ValueError(
+            f"of {MAX_TRIES:,} networks that were drawn none needs between {min_multiplications:,} and "
+            f"{max_multiplications:,} multiplications; widen the bounds"
+        )
+
+    def _draw(self, generator: torch.Generator) -> AnyNetSizes:
+        n = self.num_stages
+        u = torch.rand(1 + 4 * n, dtype=torch.float64, generator=generator).tolist()
+        ratios = [RATIOS[int(len(RATIOS) * x)] for x in u[1 : 1 + n]]
+        group_widths = [GROUP_WIDTHS[int(len(GROUP_WIDTHS) * x)] for x in u[1 + n : 1 + 2 * n]]
+        return AnyNetSizes(
+            stem_channels=QUANTUM * log_uniform(u[0], self.max_stem_channels // QUANTUM),
+            depths=tuple(log_uniform(x, self.max_depth) for x in u[1 + 2 * n : 1 + 3 * n]),
+            widths=tuple(QUANTUM * log_uniform(x, self.max_width // QUANTUM) for x in u[1 + 3 * n :]),
+            bottleneck_ratios=tuple(ratios[:1] * n if self.shared_ratio else ratios),
+            group_widths=tuple(group_widths[:1] * n if self.shared_group_width else group_widths),
+        )
+
+
+DESIGN_SPACES = {
+    "A": DesignSpace(),
+    "B": DesignSpace(shared_ratio=True),
+    "C": DesignSpace(shared_ratio=True, shared_group_width=True),
+    "D": DesignSpace(shared_ratio=True, shared_group_width=True, growing_widths=True),
+    "E": DesignSpace(shared_ratio=True, shared_group_width=True, growing_widths=True, growing_depths=True),
+}
+"""AnyNetA to AnyNetE: each is a part of the one before."""
+
+
+def log_uniform(u: float, maximum: int) -> int:
+    """A whole number from 1 to ``maximum`` whose logarithm is uniform.
+
+    Args:
+        u: Uniform in [0, 1).
+        maximum: The largest number.
+
+    Returns:
+        k with probability log((k + 1) / k) / log(maximum + 1).
+    """
+    return min(int((maximum + 1) ** u), maximum)
+
+
+def error_edf(errors: Float[Tensor, " networks"], thresholds: Float[Tensor, " points"]) -> Tensor:
+    """The empirical distribution of errors: the share of networks with at most that error (equation 8.8.2).
+
+    Args:
+        errors: Errors of the networks of a space, at least one, in [0, 1].
+        thresholds: Where to ask.
+
+    Returns:
+        (points,), float64. (The paper counts errors strictly below; the two differ at the errors alone.)
+
+    Raises:
+        ValueError: If there are no errors.
+    """
+    check_at_least("number of errors", errors.numel(), 1)
+    return (errors[None, :] <= thresholds[:, None]).double().mean(dim=1)
+
+
+def dominates(errors: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether a space is better than another at every error that one may ask for.
+
+    Args:
+        errors: Errors of the first space's networks.
+        others: Errors of the second's.
+
+    Returns:
+        Whether the first's distribution function is nowhere below the second's, and somewhere above.
+    """
+    first, second = torch.tensor(errors, dtype=torch.float64), torch.tensor(others, dtype=torch.float64)
+    points = torch.cat([first, second])
+    ahead = error_edf(first, points) - error_edf(second, points)
+    return bool((ahead >= -1e-12).all() and (ahead > 1e-12).any())
