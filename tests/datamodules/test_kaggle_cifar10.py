@@ -226,13 +226,18 @@ def test_bad_files_are_named_in_one_line(folder: Path, tmp_path: Path, bad: str,
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["cut", "no zip", "flipped"])
+@pytest.mark.parametrize("damage", ["cut", "no zip", "flipped", "overwritten"])
 def test_a_damaged_zip_file_is_named(folder: Path, tmp_path: Path, damage: str) -> None:
     source = packed(folder, tmp_path / "own.zip")
     content = bytearray(source.read_bytes())
     if damage == "flipped":
         content[content.index(b"IDAT", content.index(b"train/1.png")) + 30] ^= 0xFF
-    source.write_bytes({"cut": content[:3000], "no zip": b"<html>", "flipped": content}[damage])
+    if damage == "overwritten":  # what is packed begins with a kind of block that does not exist
+        with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("trainLabels.csv", "id,label\n" + "1,frog\n" * 100)
+        content = bytearray(source.read_bytes())
+        content[content.index(b"trainLabels.csv") + 15] = 0xFF
+    source.write_bytes({"cut": content[:3000], "no zip": b"<html>"}.get(damage, content))
     with pytest.raises(DataError, match=r"own\.zip: is damaged: it is no complete zip file \(") as caught:
         KaggleCIFAR10(root=str(source)).setup()
     assert "\n" not in str(caught.value)
