@@ -100,7 +100,7 @@ def parse_batch(
     return torch.tensor(pixels).view(-1, 3, 32, 32), torch.tensor(labels, dtype=torch.int64)
 
 
-@register(book=("D12",), task="image classification")
+@register(book=("D12",), task="image classification", config="cnn/resnet18_small_cifar10.yaml")
 class CIFAR10(ImageDataModule):
     """CIFAR-10, 60,000 colour photographs, 32 x 32 pixels (section 14.1; Krizhevsky, 2009).
 

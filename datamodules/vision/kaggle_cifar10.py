@@ -35,7 +35,7 @@ SMALL = RemoteFile(
 LABELS = "trainLabels.csv"
 
 
-@register(book=("D16",), task="image classification")
+@register(book=("D16",), task="image classification", config="cnn/resnet18_small_kaggle_cifar10.yaml")
 class KaggleCIFAR10(ImageDataModule):
     """CIFAR-10 in the files of the Kaggle competition (section 14.13), the book's small set or all of it.
 
