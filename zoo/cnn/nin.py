@@ -95,7 +95,7 @@ class NiNNetwork(nn.Module):
     book=("M21",),
     task="image classification",
     config="cnn/nin_fashion_mnist.yaml",
-    tiny={"image_size": 67, "num_classes": 40, "dropout": 0.0, "init": "kaiming_normal"},
+    tiny={"image_size": 67, "num_classes": 16, "dropout": 0.0},
 )
 class NiN(ImageClassifier):
     """The book's network in network: 1,992,166 parameters on grey images with 10 classes.

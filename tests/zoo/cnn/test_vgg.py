@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import zoo
 from tests.zoo.cnn.torchvision_twin import torchvision_twin
@@ -25,6 +25,11 @@ def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+def network_of(model: zoo.VGG | zoo.VGG11) -> VGGNetwork:
+    assert isinstance(model.net, VGGNetwork)
+    return model.net
+
+
 @pytest.mark.parametrize("variant", VGGS)
 def test_variant_has_the_published_number_of_parameters_and_layers(variant: str) -> None:
     with torch.device("meta"):
@@ -44,17 +49,19 @@ def test_books_networks_have_its_number_of_parameters() -> None:
 def test_blocks_of_vgg11_at_224_pixels(quarter: bool) -> None:
     """Shapes after each pooling (section 8.2.2)."""
     with torch.device("meta"):
-        model = zoo.VGG11() if quarter else zoo.VGG(variant="vgg11", in_channels=1, num_classes=10)
+        net = network_of(zoo.VGG11() if quarter else zoo.VGG(variant="vgg11", in_channels=1, num_classes=10))
     x = torch.zeros(1, 1, 224, 224, device="meta")
     shapes = []
-    for layer in model.net.features:
+    for layer in net.features:
         x = layer(x)
         if isinstance(layer, nn.MaxPool2d):
             shapes.append((x.shape[1], x.shape[2], x.shape[3]))
     full = [(64, 112, 112), (128, 56, 56), (256, 28, 28), (512, 14, 14), (512, 7, 7)]
     assert shapes == [(c // 4 if quarter else c, h, w) for c, h, w in full]
     assert x.flatten(1).shape[1] == (6_272 if quarter else 25_088)
-    assert model.net.classifier[0].in_features == x.flatten(1).shape[1]
+    first = net.classifier[0]
+    assert isinstance(first, nn.Linear)
+    assert first.in_features == x.flatten(1).shape[1]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,8 @@ def test_stack_of_small_kernels_sees_as_much_as_a_large_one_for_fewer_weights(
     assert x.grad is not None
     rows, columns = (x.grad[0].sum(0) != 0).nonzero(as_tuple=True)
     reach = field // 2
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5 - reach, 5 + reach) * 2
+    for pixels in (rows, columns):
+        assert [int(pixels.min()), int(pixels.max())] == [5 - reach, 5 + reach]
     large = nn.Conv2d(4, 4, kernel_size=field, padding=reach)
     weights = sum(p.numel() for p in stack.parameters() if p.ndim == 4)
     assert 1 - weights / large.weight.numel() == pytest.approx(saved, abs=5e-4)
@@ -118,7 +126,7 @@ def test_smallest_image() -> None:
         zoo.VGG11(image_size=32, hidden_size=8, in_channels=3),
         zoo.VGG(variant="vgg11", image_size=32, hidden_size=8, num_classes=10),
     ):
-        net = model.net.train()
+        net = network_of(model).train()
         assert net(torch.rand(2, 3, 32, 32)).shape == (2, 10)
         with pytest.raises(RuntimeError, match="Output size is too small"):
             net.features(torch.rand(2, 3, 31, 31))
@@ -150,6 +158,7 @@ def test_canonical_starts_as_torchvisions() -> None:
         assert conv.weight.var().item() == pytest.approx(2 / (9 * conv.out_channels), rel=0.02)
     for m in net.modules():
         if isinstance(m, nn.Conv2d | nn.Linear):
+            assert isinstance(m.bias, Tensor)
             assert not m.bias.any()
         if isinstance(m, nn.Linear):
             assert m.weight.std().item() == pytest.approx(0.01, rel=0.05)
