@@ -35,10 +35,13 @@ def test_batch_norm_equals_torch(shape: tuple[int, ...], training: bool) -> None
 def test_running_variance_by_hand(unbiased: bool, variance: float) -> None:
     """The values 1, 3, 5, 7 have the mean 4 and squares about it 9 + 1 + 1 + 9 = 20."""
     norm = BatchNorm(1, momentum=0.5, unbiased=unbiased)
-    output = norm(torch.tensor([[1.0], [3], [5], [7]]))
+    output = norm(torch.tensor([[1.0], [3], [5], [7]], requires_grad=True))
     torch.testing.assert_close(output.flatten(), torch.tensor([-3.0, -1, 1, 3]) / 5.00001**0.5)
     assert norm.running_mean.item() == pytest.approx(0.5 * 0 + 0.5 * 4)
     assert norm.running_var.item() == pytest.approx(0.5 * 1 + 0.5 * variance)
+    # Else they would hold the graphs of all batches so far.
+    assert not norm.running_mean.requires_grad
+    assert not norm.running_var.requires_grad
 
 
 def test_one_value_for_each_channel_is_refused_in_training() -> None:
