@@ -303,6 +303,13 @@ def test_erratum_19_momentum_of_batch_norm_weighs_the_new_value() -> None:
         torch.testing.assert_close(norm.running_var, torch.full((3,), 0.9 * 1 + 0.1 * 0))
 
 
+def test_erratum_19_dropout_of_alexnet_follows_the_hidden_layers() -> None:
+    expected = [nn.Linear, nn.ReLU, nn.Dropout] * 2 + [nn.Linear]
+    model = zoo.AlexNet(image_size=65, hidden_size=8)
+    assert [type(layer) for layer in model.net.classifier] == expected
+    assert [layer.p for layer in model.net.modules() if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+
+
 def test_erratum_19_googlenets_second_module_has_a_relu_after_each_convolution() -> None:
     net = zoo.GoogLeNet(image_size=32).net
     seen: dict[str, Tensor] = {}
