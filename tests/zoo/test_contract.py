@@ -287,8 +287,11 @@ def test_evaluation_is_deterministic(name: str) -> None:
 @every_model
 def test_example_batch_leaves_the_mode_alone(name: str) -> None:
     model = tiny(name)
+    frozen = next(module for module in model.net.modules() if not list(module.children())).eval()
+    modes = [module.training for module in model.modules()]
     model.example_batch(2)
-    assert all(module.training for module in model.net.modules())
+    assert not frozen.training
+    assert [module.training for module in model.modules()] == modes
 
 
 @every_model

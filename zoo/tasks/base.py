@@ -122,10 +122,11 @@ class Task(L.LightningModule):
 
     @torch.no_grad()
     def output_shape(self, inputs: Tensor) -> torch.Size:
-        """Shape of the output for these inputs; leaves training or evaluation mode as it was."""
-        training = self.training
+        """Shape of the output for these inputs; leaves each layer's training or evaluation mode as it was."""
+        modes = [(module, module.training) for module in self.modules()]
         shape: torch.Size = self.eval()(inputs).shape
-        self.train(training)
+        for module, training in modes:
+            module.training = training
         return shape
 
     def forward(self, x: Tensor) -> Tensor:
