@@ -51,6 +51,9 @@ def design_space(args: list[str]) -> int:
     Raises:
         CommandError: For everything that the user can mend.
     """
+    if any(arg in ("-h", "--help") for arg in args):
+        print(_parser().format_help(), end="")
+        return 0
     options = _parse(args)
     output = Path(options.output)
     _claim(output, options)
@@ -84,7 +87,7 @@ def design_space(args: list[str]) -> int:
     return 0
 
 
-def _parse(args: list[str]) -> argparse.Namespace:
+def _parser() -> Parser:
     parser = Parser(prog="python cli.py design-space", description=DESCRIPTION)
     add = parser.add_argument
     add("--spaces", nargs="+", default=["A", "E"], help="design spaces, A to E (default: A E)")
@@ -110,10 +113,18 @@ def _parse(args: list[str]) -> argparse.Namespace:
     )
     add("--seed", type=int, default=0, help="seed; a network follows from it, space and index (default: 0)")
     add("--output", default="runs/design_space", help="folder (default: runs/design_space)")
-    options = parser.parse_args(args)
+    return parser
 
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    """The options, checked.
+
+    Raises:
+        CommandError: For the first that is wrong.
+    """
     from zoo.cnn.design_space import DESIGN_SPACES
 
+    options = _parser().parse_args(args)
     for space in options.spaces:
         if space not in DESIGN_SPACES:
             raise CommandError(f"--spaces is {space!r}, but must be some of {', '.join(DESIGN_SPACES)}")
