@@ -60,6 +60,12 @@ def test_features_are_means_of_what_the_last_block_sees() -> None:
     features = net.forward_features(x)
     assert features.shape == (2, net.num_features)
     torch.testing.assert_close(features, net.features(x).mean(dim=(2, 3)))
+    net.train()
+    torch.manual_seed(1)
+    features = net.forward_features(x)
+    torch.manual_seed(1)
+    dropped = nn.functional.dropout(net.features(x), 0.5)
+    torch.testing.assert_close(features, dropped.mean(dim=(2, 3)))
 
 
 def test_dropout_stands_before_the_last_block() -> None:
