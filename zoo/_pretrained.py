@@ -9,6 +9,7 @@ import hashlib
 import logging
 import pickle
 import re
+import sys
 import urllib.error
 import warnings
 import zipfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
@@ -48,10 +50,12 @@ def load_pretrained(
 
     Raises:
         WeightsError: If there is no such file, it cannot be downloaded, its hash is wrong, it is no file of
-            plain tensors, or its keys and shapes are not the network's.
+            plain tensors or holds values that are not finite, or its keys and shapes are not the network's.
     """
     if weights is None:
         return
+    if any(parameter.is_meta for parameter in net.parameters()):
+        raise WeightsError(f"weights is {weights!r}, but must be None for a network on the meta device")
     name, path = _locate(weights, variant)
     saved = _read(path)
     renamed = {key: rename(key) for key in saved}
@@ -103,9 +107,11 @@ def _download(url: str) -> Path:
     if match is None:
         raise WeightsError(f"{url}: its name does not say its hash")
     try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), match[1], progress=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):  # several processes download it once
+            if not path.exists():
+                logger.warning("downloading %s to %s", url, path)
+                torch.hub.download_url_to_file(url, str(path), match[1], progress=sys.stderr.isatty())
         with path.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
@@ -132,17 +138,20 @@ def _read(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that are refused anyway
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        what = (
-            "holds pickled objects, which could run code"
-            if zipfile.is_zipfile(path)
-            else "is no file of weights"
-        )
+    except Exception as error:  # a damaged file makes torch's reader raise whatever its bytes happen to say
+        is_pickle = isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path)
+        what = "holds pickled objects, which could run code" if is_pickle else "is no file of weights"
         raise WeightsError(f"{path}: {what}, or is damaged") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), Mapping):
-        content = {key.removeprefix("net."): value for key, value in content["state_dict"].items()}
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        content = {str(key).removeprefix("net."): value for key, value in content["state_dict"].items()}
+    if not isinstance(content, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided
+        for key, value in content.items()
+    ):
         raise WeightsError(f"{path}: holds no state_dict (names and tensors)")
+    for key, value in content.items():
+        if not value.isfinite().all():
+            raise WeightsError(f"{path}: {key} holds values that are not finite")
     return dict(content)
 
 
@@ -157,7 +166,7 @@ def _take_other_widths(net: Any, state: dict[str, Tensor], own: dict[str, Tensor
         there, here = list(state[key].shape), list(own[key].shape)
         if there != here and there[:dim] + there[dim + 1 :] == here[:dim] + here[dim + 1 :]:
             replaced.append(f"{layer} ({there[dim]} {what} there, {here[dim]} here)")
-            state.update({k: v for k, v in own.items() if k.startswith(f"{layer}.")})
+            state.update({k: v for k, v in own.items() if k.startswith(f"{layer}.") and k in state})
     return replaced
 
 

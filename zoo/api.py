@@ -20,8 +20,8 @@ def create(name: str, **hparams: Any) -> Task:
     """A model by name.
 
     Args:
-        name: A name of :func:`list_models`, or of a variant: ``create("resnet50")`` is
-            ``zoo.ResNet(variant="resnet50")``.
+        name: A name of :func:`list_models`; or of a variant, as torchvision spells it: ``create("resnet50")``
+            is ``zoo.ResNet(variant="resnet50")``.
         hparams: The model's own arguments.
 
     Raises:
@@ -29,5 +29,8 @@ def create(name: str, **hparams: Any) -> Task:
     """
     list_models()
     family = MODELS.with_variant(name)
-    model: Task = family.cls(variant=name, **hparams) if family else MODELS[name].cls(**hparams)
+    if family is None:
+        model: Task = MODELS[name].cls(**hparams)
+    else:
+        model = family.cls(**family.variant_arguments(name), **hparams)
     return model

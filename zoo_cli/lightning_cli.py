@@ -104,7 +104,10 @@ class ZooCLI(LightningCLI):
             self._refuse_other_network()
             init_args = self.config[self.command].model.init_args
             for name in Task.start_arguments & set(init_args.keys()):
-                init_args[name] = None  # the checkpoint fills the network
+                where = self.sources.where(f"model.init_args.{name}")
+                if name in self._given() and where.startswith("--"):  # in a file it says how the run began
+                    raise CommandError(f"{where}: the checkpoint fills the network; leave {name} out")
+                init_args[name] = None
 
     def _restore(self, given: str) -> None:
         """Read the checkpoint; what it says of the model goes before the user's settings."""

@@ -60,7 +60,7 @@ def _parse(args: list[str], command: str) -> tuple[list[str], bool]:
 
 def full_size(entry: Entry, device: str, variant: str | None = None) -> Any:
     """The model at the book's own size, or a variant of it."""
-    chosen = {} if variant is None else {"variant": variant}
+    chosen = {} if variant is None else entry.variant_arguments(variant)
     with torch.device(device):
         return entry.cls(**entry.full, **chosen)
 

@@ -92,7 +92,10 @@ def _variant_hint(key: str, name: str) -> str:
     entry = zoo.MODELS.with_variant(name.lower())
     if entry is None:
         return ""
-    return f"; write --model {entry.name} --model.init_args.variant {name.lower()}"
+    flags = [
+        f" --model.init_args.{key} {value}" for key, value in entry.variant_arguments(name.lower()).items()
+    ]
+    return f"; write --model {entry.name}{''.join(flags)}"
 
 
 def check_settings(sources: Sources, command: str) -> None:

@@ -1,5 +1,6 @@
 """The catalogue behind ``cli.py models`` and ``cli.py data``; the contract tests walk it too."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -12,7 +13,7 @@ T = TypeVar("T")
 
 def near_names(name: str, known: list[str]) -> str:
     """A clause that suggests known names close to a mistyped one, or an empty string."""
-    by_lower = {k.lower(): k for k in known}
+    by_lower = {k.lower(): k for k in reversed(known)}
     close = get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(by_lower[c] for c in close)}?" if close else ""
 
@@ -29,8 +30,8 @@ class Entry:
         config: A file under ``configs/`` that runs as is, or None.
         tiny: Constructor arguments that make a small one for the contract tests.
         full: Constructor arguments without a default that make the book's own size, for the listing.
-        variants: Values of the constructor's ``variant``, each the name of a network of the literature
-            (``resnet50``); empty where there is no such argument.
+        variants: Names of networks of the literature that it makes (``resnet50``): values of the
+            constructor's ``variant``, or the one that it always makes.
     """
 
     name: str
@@ -41,6 +42,10 @@ class Entry:
     tiny: dict[str, Any] = field(default_factory=dict)
     full: dict[str, Any] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
+
+    def variant_arguments(self, variant: str) -> dict[str, str]:
+        """What the constructor needs to make this variant."""
+        return {"variant": variant} if "variant" in inspect.signature(self.cls).parameters else {}
 
 
 class Registry:
@@ -95,7 +100,7 @@ class Registry:
         return add
 
     def with_variant(self, variant: str) -> Entry | None:
-        """The entry that has this variant, or None."""
+        """The entry that makes the network of this name, or None."""
         return next((entry for entry in self if variant in entry.variants), None)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -106,5 +111,6 @@ class Registry:
 
     def __getitem__(self, name: str) -> Entry:
         if name not in self._entries:
-            raise KeyError(f"{self.package}.{name} is not registered{near_names(name, list(self._entries))}")
+            known = [*self._entries, *(variant for entry in self for variant in entry.variants)]
+            raise KeyError(f"{self.package}.{name} is not registered{near_names(name, known)}")
         return self._entries[name]

@@ -151,7 +151,10 @@ class Trap:
         return (Path.touch, (Path("sprung"),))
 
 
-@pytest.mark.parametrize("content", [b"", b"not a file of weights", pickle.dumps({"fc.weight": Trap()})])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b".", b"not a file of weights", pickle.dumps({"fc.weight": Trap()}), b"PK\x05\x06" + bytes(18)],
+)
 def test_what_is_no_file_of_tensors_is_refused_without_running_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.pth").write_bytes(content)
     with pytest.raises(WeightsError, match=rf"^{re.escape(str(tmp_path))}/bad\.pth: "):
@@ -163,6 +166,53 @@ def test_pickled_objects_are_refused_without_running_them(tmp_path: Path) -> Non
     with pytest.raises(WeightsError, match="holds pickled objects, which could run code"):
         load({"fc.weight": Trap()}, tmp_path)
     assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize("step", [97, 1009])
+def test_file_with_flipped_bytes_is_refused_in_one_line(tmp_path: Path, step: int) -> None:
+    """Whatever torch's reader makes of the damage."""
+    torch.save(Tiny().state_dict(), tmp_path / "good.pth")
+    content = (tmp_path / "good.pth").read_bytes()
+    refused = []
+    for position in range(0, len(content), step):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        (tmp_path / "bad.pth").write_bytes(damaged)
+        try:
+            load_pretrained(Tiny(), str(tmp_path / "bad.pth"), variant="tiny")
+        except WeightsError as error:
+            refused.append(str(error))
+    assert refused
+    assert not [line for line in refused if "\n" in line]
+
+
+@pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {"fc.weight": torch.zeros(2, 2).to_sparse()}])
+def test_keys_that_are_no_names_and_sparse_tensors_are_refused(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(WeightsError, match="holds no state_dict"):
+        load(content, tmp_path)
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    """Torchvision publishes a file of VGG-16 whose classifier holds none."""
+    state = dict(Tiny().state_dict())
+    state["fc.weight"] = torch.full((4, 2), torch.nan)
+    with pytest.raises(WeightsError, match=r"fc\.weight holds values that are not finite$"):
+        load(state, tmp_path)
+
+
+def test_head_of_another_width_needs_its_bias_too(tmp_path: Path) -> None:
+    state = {**Tiny().state_dict(), "fc.weight": torch.zeros(9, 2)}
+    del state["fc.bias"]
+    with pytest.raises(WeightsError, match=r"fc\.bias is missing there$"):
+        load(state, tmp_path)
+
+
+def test_network_without_memory_is_refused(saved: Path) -> None:
+    with (
+        pytest.raises(WeightsError, match="but must be None for a network on the meta device"),
+        torch.device("meta"),
+    ):
+        zoo.ResNet(variant="resnet18", weights=str(saved))
 
 
 def test_values_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
@@ -211,7 +261,7 @@ def test_damaged_download_is_refused_and_leaves_nothing(published: Path, tmp_pat
     published.write_bytes(published.read_bytes() + b"x")
     with pytest.raises(WeightsError, match="the download is damaged"):
         download(tmp_path)
-    assert list((tmp_path / "torch" / "hub" / "checkpoints").iterdir()) == []
+    assert list((tmp_path / "torch" / "hub" / "checkpoints").glob("[!.]*")) == []
 
 
 def test_damaged_file_in_the_cache_is_refused_and_left_there(published: Path, tmp_path: Path) -> None:
@@ -231,4 +281,4 @@ def test_no_network_names_address_and_place(published: Path, tmp_path: Path) -> 
         WeightsError, match=r"could not be downloaded \(.*\); check the network, or put the file"
     ):
         download(tmp_path)
-    assert list((tmp_path / "torch" / "hub" / "checkpoints").iterdir()) == []
+    assert list((tmp_path / "torch" / "hub" / "checkpoints").glob("[!.]*")) == []

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import zoo
 from tests.zoo_cli.conftest import Run
@@ -59,6 +60,16 @@ def test_variants_are_listed_and_shown(succeed: Run) -> None:
     lines = succeed("models").out.splitlines()
     assert any(line.split()[:2] == ["ResNet", "resnet18"] and "11,689,512" in line for line in lines)
     assert "11,689,512" in succeed("models", "resnet18").out
+
+
+def test_create_takes_names_of_classes_and_of_variants() -> None:
+    assert type(zoo.create("ResNet18", image_size=8)) is zoo.ResNet18
+    assert zoo.create("resnet18", image_size=8).hparams["variant"] == "resnet18"
+    with torch.device("meta"):
+        assert type(zoo.create("alexnet")) is zoo.ImageNetAlexNet
+        assert type(zoo.create("googlenet")) is zoo.ImageNetGoogLeNet
+    with pytest.raises(KeyError, match="did you mean resnet50"):
+        zoo.create("ResNet50")
 
 
 def test_name_of_a_variant_in_place_of_a_class_says_what_to_write(one_line_error: Callable[..., str]) -> None:

@@ -24,7 +24,7 @@ from zoo._registry import register
 from zoo.layers.init import init_parameters
 from zoo.tasks import ImageClassifier, LRSchedulerCallable, OptimizerCallable
 
-__all__ = ["BOOK", "TORCHVISION", "AlexNet", "AlexNetNetwork", "AlexNetSize", "ImageNetAlexNet"]
+__all__ = ["BOOK", "CANONICAL", "AlexNet", "AlexNetNetwork", "AlexNetSize", "ImageNetAlexNet"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class AlexNetSize:
 BOOK = AlexNetSize(
     channels=(96, 256, 384, 384, 256), padding=1, smallest_image=65, pooled_size=None, dropout_first=False
 )
-TORCHVISION = AlexNetSize(
+CANONICAL = AlexNetSize(
     channels=(64, 192, 384, 256, 256), padding=2, smallest_image=63, pooled_size=6, dropout_first=True
 )
 
@@ -203,6 +203,7 @@ class AlexNet(ImageClassifier):
 @register(
     task="image classification",
     tiny={"image_size": 63, "num_classes": 4, "hidden_size": 256, "dropout": 0.0},
+    variants=("alexnet",),
 )
 class ImageNetAlexNet(ImageClassifier):
     """AlexNet as torchvision has it, under its keys (section 8.1): 61,100,840 parameters.
@@ -248,7 +249,7 @@ class ImageNetAlexNet(ImageClassifier):
             label_smoothing=label_smoothing,
         )
         self.net = AlexNetNetwork(
-            size=TORCHVISION,
+            size=CANONICAL,
             in_channels=in_channels,
             num_classes=num_classes,
             image_size=image_size,

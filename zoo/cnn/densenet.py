@@ -118,7 +118,7 @@ class BottleneckLayer(nn.Module):
         """New maps."""
         if not (self.memory_efficient and torch.is_grad_enabled()):
             out = self._first_half(*maps)
-        elif torch.compiler.is_compiling():  # a compiler counts a batch once by itself
+        elif torch.compiler.is_compiling():  # traced with its gradients, the batch counts once
             out = checkpoint(self._first_half, *maps, use_reentrant=False)
         else:
             out = checkpoint(self._first_half, *maps, use_reentrant=False, context_fn=self._once_and_again)

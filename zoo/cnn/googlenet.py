@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from datamodules.interface.images import NORMALIZATIONS
 from zoo._checks import check_at_least, check_fraction, check_positive
 from zoo._registry import register
 from zoo.layers.conv import ConvBlock
@@ -112,19 +113,14 @@ class Inception(nn.Module):
 class NormalisedByHalf(nn.Module):
     """Brings colour images normalised as ImageNet's to those normalised with mean and deviation 0.5."""
 
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        scale = torch.tensor([std / 0.5 for std in (0.229, 0.224, 0.225)])
-        shift = torch.tensor([(mean - 0.5) / 0.5 for mean in (0.485, 0.456, 0.406)])
-        self.register_buffer("scale", scale[:, None, None], persistent=False)
-        self.register_buffer("shift", shift[:, None, None], persistent=False)
-
     def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
         """(image * std + mean - 0.5) / 0.5, if ``image`` is what it is given."""
-        return x * self.scale + self.shift
+        # Numbers, not tensors: these would be lost where a network is built without memory at first.
+        channels = [
+            x[:, i : i + 1] * (std / 0.5) + (mean - 0.5) / 0.5
+            for i, (mean, std) in enumerate(zip(*NORMALIZATIONS["imagenet"], strict=True))
+        ]
+        return torch.cat(channels, dim=1)
 
 
 class AuxiliaryHead(nn.Module):

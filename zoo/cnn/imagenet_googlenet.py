@@ -27,7 +27,7 @@ AUXILIARY_WEIGHT = 0.3
 """What the loss of an auxiliary head counts beside that of the main one (the paper, section 5)."""
 
 
-@register(task="image classification", tiny={"image_size": 16, "num_classes": 4})
+@register(task="image classification", tiny={"image_size": 16, "num_classes": 4}, variants=("googlenet",))
 class ImageNetGoogLeNet(ImageClassifier):
     """GoogLeNet under torchvision's keys: 13,004,888 parameters, 6,624,904 without the auxiliary heads.
 
@@ -44,7 +44,7 @@ class ImageNetGoogLeNet(ImageClassifier):
         aux_logits: Have the two auxiliary heads of the paper. Without them, those in a file of weights are
             left out.
         transform_input: Bring images normalised as ImageNet's to mean and deviation 0.5, with which
-            torchvision's weights were trained. Takes three channels.
+            torchvision's weights were trained, those in a file of your own too. Takes three channels.
         dropout: Drop probability before the last layer, in [0, 1); 0.4 in the paper, 0.2 in torchvision.
         dropout_aux: The same in the auxiliary heads; 0.7 in both.
         label_smoothing: Probability spread evenly over all classes in the training loss, in [0, 1).
@@ -116,8 +116,7 @@ class ImageNetGoogLeNet(ImageClassifier):
         inputs, label = batch
         logits, *auxiliary = self.net(inputs)
         loss = self.loss(logits, label) + AUXILIARY_WEIGHT * sum(self.loss(aux, label) for aux in auxiliary)
-        index = label if label.ndim == 1 else label.argmax(dim=1)
-        return loss, {"acc": (logits.argmax(dim=1) == index).sum()}, len(label)
+        return loss, self.count_right(logits, label), len(label)
 
 
 @rank_zero_only

@@ -97,6 +97,7 @@ REGNETS = {
     "regnet_y_8gf": _y(17, 192, 76.82, 2.19, 56),
     "regnet_y_16gf": _y(18, 200, 106.23, 2.48, 112),
     "regnet_y_32gf": _y(20, 232, 115.89, 2.53, 232),
+    "regnet_y_128gf": _y(27, 456, 160.83, 2.52, 264),
 }
 
 
@@ -110,8 +111,8 @@ class RegNet(ImageClassifier):
 
     Args:
         variant: ``regnet_x_400mf``, ``_800mf``, ``_1_6gf``, ``_3_2gf``, ``_8gf``, ``_16gf`` or ``_32gf``, or
-            the same with ``y``, which have squeeze-and-excitation. The number says how many multiplications
-            an image of 224 pixels needs.
+            the same with ``y``, which have squeeze-and-excitation, or torchvision's ``regnet_y_128gf``. The
+            number says how many multiplications an image of 224 pixels needs.
         weights: Pretrained weights: ``torchvision:IMAGENET1K_V1`` (or another name that torchvision has for
             the variant), or a file. They expect colour images normalised as ImageNet's. None starts afresh.
         in_channels: Number of image channels (the data's, on the command line).

@@ -150,8 +150,7 @@ class ResNetNetwork(nn.Module):
         image_size: Height and width of the images in pixels; any works.
         small_stem: A 3 x 3 convolution of stride 1 without pooling, for images of about 32 pixels, in place
             of a 7 x 7 of stride 2 with pooling.
-        bias: Whether convolutions have biases, as in the book.
-        shortcut_norm: Whether shortcuts have batch normalisation, as everywhere but in the book.
+        book: Convolutions with biases, and shortcuts without batch normalisation, as in the book.
         zero_init_residual: Start with a last normalisation of scale 0 in each block, which then hands on its
             (non-negative) input as it is.
     """
@@ -167,21 +166,20 @@ class ResNetNetwork(nn.Module):
         num_classes: int,
         image_size: int,
         small_stem: bool = False,
-        bias: bool = False,
-        shortcut_norm: bool = True,
+        book: bool = False,
         zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
         check_positive("in_channels", in_channels)
         check_positive("num_classes", num_classes)
         check_at_least("image_size", image_size, 1)
-        self.size, self.bias, self.shortcut_norm = size, bias, shortcut_norm
+        self.size, self.book = size, book
         expansion = Bottleneck.expansion if size.bottleneck else BasicBlock.expansion
         self.num_features = 512 * expansion
         if small_stem:
-            self.conv1 = nn.Conv2d(in_channels, 64, kernel_size=3, padding=1, bias=bias)
+            self.conv1 = nn.Conv2d(in_channels, 64, kernel_size=3, padding=1, bias=book)
         else:
-            self.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=bias)
+            self.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=book)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if small_stem else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
@@ -203,8 +201,8 @@ class ResNetNetwork(nn.Module):
         stride = 1 if stage == 0 else 2
         shortcut = None
         if stride != 1 or in_channels != out_channels:
-            conv = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=self.bias)
-            norm = [nn.BatchNorm2d(out_channels)] if self.shortcut_norm else []
+            conv = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=self.book)
+            norm = [] if self.book else [nn.BatchNorm2d(out_channels)]
             shortcut = nn.Sequential(conv, *norm)
         blocks = [self._block(in_channels, out_channels, stage=stage, stride=stride, shortcut=shortcut)]
         blocks += [
@@ -217,7 +215,7 @@ class ResNetNetwork(nn.Module):
         self, in_channels: int, out_channels: int, *, stage: int, stride: int, shortcut: nn.Module | None
     ) -> nn.Module:
         if not self.size.bottleneck:
-            return BasicBlock(in_channels, out_channels, stride=stride, bias=self.bias, shortcut=shortcut)
+            return BasicBlock(in_channels, out_channels, stride=stride, bias=self.book, shortcut=shortcut)
         return Bottleneck(
             in_channels,
             out_channels,
@@ -285,8 +283,7 @@ class ResNet18(ImageClassifier):
             in_channels=in_channels,
             num_classes=num_classes,
             image_size=image_size,
-            bias=True,
-            shortcut_norm=False,
+            book=True,
         )
         init_parameters(self.net, init)
         self.example_input_array = torch.zeros(2, in_channels, image_size, image_size)
@@ -340,8 +337,7 @@ class ResNet18Small(ImageClassifier):
             num_classes=num_classes,
             image_size=image_size,
             small_stem=True,
-            bias=True,
-            shortcut_norm=False,
+            book=True,
         )
         init_parameters(self.net, init)
         self.example_input_array = torch.zeros(2, in_channels, image_size, image_size)

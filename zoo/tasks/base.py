@@ -124,9 +124,11 @@ class Task(L.LightningModule):
     def output_shape(self, inputs: Tensor) -> torch.Size:
         """Shape of the output for these inputs; leaves each layer's training or evaluation mode as it was."""
         modes = [(module, module.training) for module in self.modules()]
-        shape: torch.Size = self.eval()(inputs).shape
-        for module, training in modes:
-            module.training = training
+        try:
+            shape: torch.Size = self.eval()(inputs).shape
+        finally:
+            for module, training in modes:
+                module.training = training
         return shape
 
     def forward(self, x: Tensor) -> Tensor:

@@ -53,11 +53,15 @@ class Classifier(Task):
         """Mean cross-entropy, the number of right answers, and the number of examples."""
         inputs, label = batch
         logits = self(inputs)
+        return self.loss(logits, label), self.count_right(logits, label), len(label)
+
+    def count_right(self, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """Numbers of examples whose class has the highest logit, and outside training one of the top five."""
         index = label if label.ndim == 1 else label.argmax(dim=1)
         sums = {"acc": (logits.argmax(dim=1) == index).sum()}
         if not self.training and logits.shape[1] > 5:
             sums["acc_top5"] = (logits.topk(5, dim=1).indices == index[:, None]).sum()
-        return self.loss(logits, label), sums, len(label)
+        return sums
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Class probabilities (batch, num_classes)."""

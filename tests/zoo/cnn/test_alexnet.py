@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
 from tests.zoo.cnn.torchvision_twin import torchvision_twin
-from zoo.cnn.alexnet import BOOK, TORCHVISION, AlexNetNetwork, AlexNetSize
+from zoo.cnn.alexnet import BOOK, CANONICAL, AlexNetNetwork, AlexNetSize
 
 
 def count(module: nn.Module) -> int:
@@ -129,9 +129,7 @@ def seen_by_linear_layers(net: AlexNetNetwork, x: Tensor) -> list[Tensor]:
     return seen
 
 
-@pytest.mark.parametrize(
-    ("size", "dropped"), [(BOOK, [False, True, True]), (TORCHVISION, [True, True, False])]
-)
+@pytest.mark.parametrize(("size", "dropped"), [(BOOK, [False, True, True]), (CANONICAL, [True, True, False])])
 def test_dropout_hides_what_it_should(size: AlexNetSize, dropped: list[bool]) -> None:
     net = network(size, image_size=96, dropout=0.5)
     for p in net.parameters():
@@ -142,7 +140,7 @@ def test_dropout_hides_what_it_should(size: AlexNetSize, dropped: list[bool]) ->
     assert 0.4 < share < 0.6
 
 
-@pytest.mark.parametrize(("size", "smallest"), [(BOOK, 65), (TORCHVISION, 63)])
+@pytest.mark.parametrize(("size", "smallest"), [(BOOK, 65), (CANONICAL, 63)])
 def test_smallest_image(size: AlexNetSize, smallest: int) -> None:
     net = network(size, image_size=smallest).train()
     assert net(torch.rand(2, 3, smallest, smallest)).shape == (2, 5)
@@ -158,7 +156,7 @@ def test_other_image_sizes(image_size: int) -> None:
     assert net(torch.rand(2, 1, image_size, image_size)).shape == (2, 5)
 
 
-@pytest.mark.parametrize("size", [BOOK, TORCHVISION])
+@pytest.mark.parametrize("size", [BOOK, CANONICAL])
 def test_head_sees_the_features(size: AlexNetSize) -> None:
     net = network(size, image_size=70).eval()
     x = torch.rand(2, 3, 70, 70)

@@ -35,6 +35,7 @@ COUNTS = {
     "regnet_y_8gf": 39_381_472,
     "regnet_y_16gf": 83_590_140,
     "regnet_y_32gf": 145_046_770,
+    "regnet_y_128gf": 644_812_894,
 }
 # Depths, widths and group widths as the paper's tables of the best models have them.
 PAPER = {
