@@ -292,6 +292,28 @@ def test_erratum_18_learning_rate_does_not_depend_on_the_number_of_devices(devic
     assert (summed[6] - after(1, 0.1)[6]).abs().max() > 0.01
 
 
+def test_q13_step_on_the_mean_is_the_books_on_the_sum() -> None:
+    config = yaml.safe_load((ROOT / "configs/cnn/resnet18_small_kaggle_cifar10.yaml").read_text())
+    ours = config["model"]["init_args"]["optimizer"]["init_args"]
+    batch_size = inspect.signature(datamodules.KaggleCIFAR10).parameters["batch_size"].default
+    inputs, label = torch.randn(batch_size, 4), torch.arange(batch_size) % 3
+
+    def weights_after_two_steps(reduction: str, settings: dict[str, float]) -> Tensor:
+        torch.manual_seed(0)
+        net = nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(net.parameters(), **settings)
+        for _ in range(2):
+            optimizer.zero_grad()
+            F.cross_entropy(net(inputs), label, reduction=reduction).backward()
+            optimizer.step()
+        return net.weight.detach()
+
+    book = weights_after_two_steps("sum", {"lr": 2e-4, "momentum": 0.9, "weight_decay": 5e-4})
+    torch.testing.assert_close(weights_after_two_steps("mean", ours), book, atol=1e-7, rtol=1e-6)
+    undivided = weights_after_two_steps("mean", {**ours, "weight_decay": 5e-4})
+    assert (undivided - book).abs().max() > 1e-6
+
+
 # 19: what the book has mended
 
 

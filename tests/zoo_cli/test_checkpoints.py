@@ -86,7 +86,7 @@ def test_resuming_with_another_optimizer_is_refused(succeed: Run, one_line_error
 
 @pytest.mark.parametrize("schedule", [{"total_steps": 10}, {"final_lr": 0.001}])
 def test_changed_schedule_wins_on_resume(succeed: Run, schedule: dict[str, float]) -> None:
-    flags = ["--model.init_args.lr_scheduler", "zoo.optim.schedules.WarmupCosine"]
+    flags = ["--model.init_args.lr_scheduler", "zoo.WarmupCosine"]
     flags += ["--model.init_args.lr_scheduler.init_args.total_steps", "4"]
     succeed("fit", *SHORT, *flags)
     changed = [f"--model.init_args.lr_scheduler.init_args.{k}={v}" for k, v in schedule.items()]

@@ -220,7 +220,8 @@ class VGG(ImageClassifier):
         variant: ``vgg11``, ``vgg13``, ``vgg16`` or ``vgg19`` (A, B, D and E in the paper), or one of these
             with ``_bn``, batch normalisation, behind its name.
         weights: Pretrained weights: ``torchvision:IMAGENET1K_V1`` (or another name that torchvision has for
-            the variant), or a file. They expect colour images normalised as ImageNet's. None starts afresh.
+            the variant; not ``IMAGENET1K_FEATURES``, which has no head), or a file. They expect colour images
+            normalised as ImageNet's. None starts afresh.
         in_channels: Number of image channels (the data's, on the command line).
         num_classes: Number of classes (the data's, on the command line).
         image_size: Height and width in pixels (the data's, on the command line), at least 32.
