@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
+import torch
 
 from datamodules.interface.batches import Batch
 from datamodules.interface.errors import DataError
@@ -92,6 +93,15 @@ class ZooDataModule(L.LightningDataModule):
             self._train_loader.load_state_dict(self._train_state)
             self._train_state = {}
         return self._train_loader
+
+    def batch_generator(self, device: torch.device) -> torch.Generator:
+        """What to draw from for the training batch that was delivered last: always the same for this batch.
+
+        The global generator would not do: the command line seeds it alike on every rank, and a checkpoint
+        does not hold it.
+        """
+        assert self._train_loader is not None, "a training batch comes from train_dataloader()"
+        return torch.Generator(device).manual_seed(self._train_loader.batch_seed)
 
     def val_dataloader(self) -> Loader:
         """Validation batches."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -114,6 +115,18 @@ class _ResumableLoader:
                 sampler.set_epoch(sampler.epoch + 1)
             self._epoch, self._position = sampler.epoch, 0
         return sampler.batches()[self._position :]
+
+    @property
+    def batch_seed(self) -> int:
+        """A seed in [0, 2**64) for what is drawn for the batch that was delivered last.
+
+        It depends on the sampler's seed, the epoch, the batch's position in it and the process's rank alone,
+        so a run that was stopped and resumed draws what it would have drawn.
+        """
+        sampler = self.batch_sampler
+        # SeedSequence mixes the four; a sum would give one seed to several batches.
+        numbers = (sampler.seed % 2**64, sampler.epoch, self._position, sampler.rank)
+        return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
     def state_dict(self) -> dict[str, int]:
         """Epoch, and batches delivered in it."""

@@ -118,6 +118,7 @@ def to_float(
     if image.dtype == torch.uint8:
         image = image.float() / 255
     if mean is not None and std is not None:
-        shape = (1, -1, 1, 1)
-        image = (image - image.new_tensor(mean).view(shape)) / image.new_tensor(std).view(shape)
+        # Plain numbers: tensors of them would be copied to the device, and the copies wait for it.
+        channels = zip(image.unbind(1), mean, std, strict=True)
+        image = torch.stack([(channel - m) / s for channel, m, s in channels], dim=1)
     return image

@@ -1,7 +1,8 @@
-"""Which augmentations a run uses: one argument of every image set."""
+"""Which augmentations a run uses: the argument ``augment`` of image sets (not of Digits)."""
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -18,10 +19,16 @@ __all__ = ["Augmentation"]
 class Augmentation:
     """Changes of training images, drawn anew for each image each time it is seen, on the device.
 
-    They are made in this order: crop, flip, RandAugment, colour; then, on normalised pixels, Cutout and Mixup
-    or CutMix. Images to validate, test or predict are never changed. The book's recipe for CIFAR-10 (section
-    14.13) is ``resized_crop: [0.64, 1.0], crop_ratio: [1.0, 1.0], flip: true``, that for dogs (section 14.14)
-    ``resized_crop: [0.08, 1.0], flip: true, brightness: 0.4, contrast: 0.4, saturation: 0.4``.
+    They are made in this order: crop, flip, RandAugment, brightness, contrast, saturation, hue (torchvision's
+    ColorJitter draws the order of the last four); then, on normalised pixels, Cutout and Mixup or CutMix.
+    Images to validate, test or predict are never changed. What is drawn depends on the data's seed, the
+    epoch, the batch's position in it and the device's rank alone, so a resumed run goes on as if it had not
+    been stopped.
+
+    The book's recipe for CIFAR-10 (section 14.13) is ``resized_crop: [0.64, 1.0], crop_ratio: [1.0, 1.0],
+    flip: true``, that for dogs (section 14.14) ``resized_crop: [0.08, 1.0], flip: true, brightness: 0.4,
+    contrast: 0.4, saturation: 0.4``. The book cuts windows out of the dogs' whole photographs; with
+    ImageFolder these are squares of ``image_size`` by then, so the windows are squeezed and less sharp.
 
     Args:
         flip: Flip left to right with probability 1/2.
@@ -93,21 +100,24 @@ class Augmentation:
                 )
 
     def of_pixels(
-        self, image: Float[Tensor, "batch channels height width"]
+        self, image: Float[Tensor, "batch channels height width"], *, generator: torch.Generator
     ) -> Float[Tensor, "batch channels height width"]:
         """All that is done to pixels in [0, 1] of the wanted size, but for ``resized_crop``."""
         if self.crop_padding:
-            image = random_crop(image, self.crop_padding)
+            image = random_crop(image, self.crop_padding, generator=generator)
         if self.flip:
-            image = random_flip(image)
+            image = random_flip(image, generator=generator)
         if self.rand_augment:
-            image = rand_augment(image, operations=self.rand_augment, magnitude=self.magnitude)
+            image = rand_augment(
+                image, operations=self.rand_augment, magnitude=self.magnitude, generator=generator
+            )
         return color_jitter(
             image,
             brightness=self.brightness,
             contrast=self.contrast,
             saturation=self.saturation,
             hue=self.hue,
+            generator=generator,
         )
 
     def of_batch(
@@ -116,6 +126,7 @@ class Augmentation:
         label: Int[Tensor, " batch"],
         *,
         num_classes: int,
+        generator: torch.Generator,
     ) -> tuple[Float[Tensor, "batch channels height width"], Tensor]:
         """All that is done after the normalisation.
 
@@ -124,9 +135,14 @@ class Augmentation:
             mixed, else as they were.
         """
         if self.cutout:
-            image = cutout(image, self.cutout)
+            image = cutout(image, self.cutout, generator=generator)
         if self.mixup or self.cutmix:
             return mixup_or_cutmix(
-                image, label, num_classes=num_classes, mixup_alpha=self.mixup, cutmix_alpha=self.cutmix
+                image,
+                label,
+                num_classes=num_classes,
+                mixup_alpha=self.mixup,
+                cutmix_alpha=self.cutmix,
+                generator=generator,
             )
         return image, label

@@ -33,7 +33,7 @@ class ImageDataModule(ZooDataModule):
 
     Args:
         batch_size: Images in a batch on each device, or ``full``.
-        seed: Seed of the split and of the training order.
+        seed: Seed of the split, of the training order and of the augmentations.
         image_size: Height and width in pixels that the model sees; other images are resized (bilinear, on the
             device).
         augment: Changes of the training images, or None.
@@ -72,25 +72,41 @@ class ImageDataModule(ZooDataModule):
         """Make the pixels floats of the wanted size, augment in training, normalise; on the device."""
         if not isinstance(batch, ImageBatch):
             return batch  # the model's own example input
-        augment = self.augment if self.trainer is not None and self.trainer.training else None
         image, label = to_float(batch.image), batch.label
-        if augment is not None and augment.resized_crop is not None:
-            image = random_resized_crop(
-                image, self.image_size, scale=augment.resized_crop, ratio=augment.crop_ratio
-            )
-        elif image.shape[-1] != self.image_size or image.shape[-2] != self.image_size:
-            size = (self.image_size, self.image_size)
-            image = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
-        if augment is not None:
-            image = augment.of_pixels(image)
-        if self.normalization is not None:
-            image = to_float(image, **NORMALIZATIONS[self.normalization]._asdict())
-        if augment is not None:
-            image, label = augment.of_batch(image, label, num_classes=self.num_classes)
+        if self.augment is not None and self.trainer is not None and self.trainer.training:
+            image, label = self._augmented(self.augment, image, label)
+        else:
+            image = self._normalized(self._resized(image))
         if self.trainer is not None:
             # Lightning converts batches before the transfer, when the pixels are still bytes.
             image = self.trainer.precision_plugin.convert_input(image)
         return batch._replace(image=image, label=label)
+
+    def _augmented(self, augment: Augmentation, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        generator = self.batch_generator(image.device)
+        if augment.resized_crop is not None:
+            image = random_resized_crop(
+                image,
+                self.image_size,
+                scale=augment.resized_crop,
+                ratio=augment.crop_ratio,
+                generator=generator,
+            )
+        else:
+            image = self._resized(image)
+        image = self._normalized(augment.of_pixels(image, generator=generator))
+        return augment.of_batch(image, label, num_classes=self.num_classes, generator=generator)
+
+    def _resized(self, image: Tensor) -> Tensor:
+        size = (self.image_size, self.image_size)
+        if image.shape[-2:] == size:
+            return image
+        return torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
+
+    def _normalized(self, image: Tensor) -> Tensor:
+        if self.normalization is None:
+            return image
+        return to_float(image, **NORMALIZATIONS[self.normalization]._asdict())
 
     def read_new_data(self, source: Path | None) -> NewData:
         """Images from one file, from all image files below a folder, or one image from standard input."""

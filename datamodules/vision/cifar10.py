@@ -114,7 +114,7 @@ class CIFAR10(ImageDataModule):
 
     Args:
         batch_size: Images in a batch on each device, or ``full``; the book's is 256.
-        seed: Seed of the split and of the training order.
+        seed: Seed of the split, of the training order and of the augmentations.
         image_size: Height and width in pixels that the model sees.
         data_dir: Folder of the datasets; None means ``$ZOO_DATA_DIR``, else ``data``.
         val_size: Images held out of the training images for validation, in [1, 49999].

@@ -26,7 +26,9 @@ def grayscale(
     """The brightness of each pixel; a grey image is its own."""
     if image.shape[1] == 1:
         return image
-    return (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    # Plain numbers: a tensor of them would be copied to the device, and the copy waits for it.
+    red, green, blue = (weight * channel for weight, channel in zip(LUMA, image.unbind(1), strict=True))
+    return (red + green + blue)[:, None]
 
 
 def mean_gray(image: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 1 1"]:
@@ -67,6 +69,7 @@ def color_jitter(
     contrast: float,
     saturation: float,
     hue: float,
+    generator: torch.Generator,
 ) -> Float[Tensor, "batch channels height width"]:
     """Change brightness, contrast, saturation and hue, in this order, by factors drawn for each image.
 
@@ -79,10 +82,11 @@ def color_jitter(
         contrast: Likewise, towards and away from the image's mean grey.
         saturation: Likewise, towards and away from grey.
         hue: Greatest part of a turn, in [0, 0.5].
+        generator: What is drawn from, on the images' device.
     """
 
     def factor(change: float) -> Float[Tensor, "batch 1 1 1"]:
-        return uniform((len(image), 1, 1, 1), max(0.0, 1 - change), 1 + change, image.device)
+        return uniform((len(image), 1, 1, 1), max(0.0, 1 - change), 1 + change, generator=generator)
 
     if brightness:
         image = (image * factor(brightness)).clamp(0, 1)
@@ -91,5 +95,5 @@ def color_jitter(
     if saturation:
         image = blend(image, grayscale(image), factor(saturation))
     if hue:
-        image = adjust_hue(image, uniform((len(image), 1, 1), -hue, hue, image.device))
+        image = adjust_hue(image, uniform((len(image), 1, 1), -hue, hue, generator=generator))
     return image

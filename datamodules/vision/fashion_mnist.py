@@ -83,7 +83,7 @@ class FashionMNIST(ImageDataModule):
 
     Args:
         batch_size: Images in a batch on each device, or ``full``.
-        seed: Seed of the split and of the training order.
+        seed: Seed of the split, of the training order and of the augmentations.
         image_size: Height and width in pixels that the model sees; the book uses 28, 96 and 224.
         data_dir: Folder of the datasets; None means ``$ZOO_DATA_DIR``, else ``data``.
         val_size: Images held out of the training images for validation, in [1, 59999].

@@ -1,7 +1,7 @@
 """Geometry on a batch of images, on its device: each image has its own flip, window or affine map.
 
 torchvision's transforms draw once for a whole batch; the functions here draw for each image. Nothing loops
-over the images and nothing waits for the device.
+over the images and nothing waits for the device. All draw from a generator on the images' device.
 """
 
 import math
@@ -15,36 +15,40 @@ __all__ = ["affine", "random_crop", "random_flip", "random_resized_crop", "rando
 ATTEMPTS = 10  # windows drawn for an image before one of a fixed size is taken, as in torchvision
 
 
-def uniform(shape: tuple[int, ...], low: float, high: float, device: torch.device) -> Float[Tensor, "..."]:
-    """Numbers drawn evenly from [low, high), float32."""
-    return low + (high - low) * torch.rand(shape, device=device)
+def uniform(
+    shape: tuple[int, ...], low: float, high: float, *, generator: torch.Generator
+) -> Float[Tensor, "..."]:
+    """Numbers drawn evenly from [low, high), float32, on the generator's device."""
+    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
 def random_flip(
-    image: Float[Tensor, "batch channels height width"],
+    image: Float[Tensor, "batch channels height width"], *, generator: torch.Generator
 ) -> Float[Tensor, "batch channels height width"]:
     """Flip left to right with probability 1/2, drawn for each image."""
-    flipped = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
+    flipped = torch.rand(len(image), 1, 1, 1, generator=generator, device=image.device) < 0.5
     return torch.where(flipped, image.flip(-1), image)
 
 
 def random_crop(
-    image: Float[Tensor, "batch channels height width"], padding: int
+    image: Float[Tensor, "batch channels height width"], padding: int, *, generator: torch.Generator
 ) -> Float[Tensor, "batch channels height width"]:
     """Pad with black and cut out a window of the old size, drawn for each image.
 
     Args:
         image: Images.
         padding: Pixels added on each side.
+        generator: What is drawn from, on the images' device.
     """
     batch, _, height, width = image.shape
     padded = torch.nn.functional.pad(image, (padding,) * 4)
-    top, left = torch.randint(0, 2 * padding + 1, (2, batch, 1), device=image.device)
+    top, left = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator, device=image.device)
     rows = top + torch.arange(height, device=image.device)
     columns = left + torch.arange(width, device=image.device)
     example = torch.arange(batch, device=image.device)
     # Indices around the slice of channels put the channels last.
-    return padded[example[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    cropped = padded[example[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return cropped.permute(0, 3, 1, 2).contiguous()
 
 
 def random_resized_crop(
@@ -53,6 +57,7 @@ def random_resized_crop(
     *,
     scale: tuple[float, float],
     ratio: tuple[float, float],
+    generator: torch.Generator,
 ) -> Float[Tensor, "batch channels size size"]:
     """Cut out a window of random area and shape, drawn for each image, and resize it.
 
@@ -61,9 +66,10 @@ def random_resized_crop(
         size: Height and width of the result in pixels.
         scale: Least and greatest share of the image's area.
         ratio: Least and greatest width / height of the window.
+        generator: What is drawn from, on the images' device.
     """
     batch, _, height, width = image.shape
-    windows = random_windows(batch, height, width, scale=scale, ratio=ratio, device=image.device)
+    windows = random_windows(batch, height, width, scale=scale, ratio=ratio, generator=generator)
     return resized_crop(image, *windows, size=size)
 
 
@@ -74,7 +80,7 @@ def random_windows(
     *,
     scale: tuple[float, float],
     ratio: tuple[float, float],
-    device: torch.device,
+    generator: torch.Generator,
 ) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"], Int[Tensor, " batch"], Int[Tensor, " batch"]]:
     """Windows of random area and shape within images of the given size.
 
@@ -84,8 +90,9 @@ def random_windows(
     Returns:
         Top, left, height and width in pixels, int64.
     """
-    area = height * width * uniform((batch, ATTEMPTS), *scale, device)
-    shape = uniform((batch, ATTEMPTS), math.log(ratio[0]), math.log(ratio[1]), device).exp()
+    area = height * width * uniform((batch, ATTEMPTS), *scale, generator=generator)
+    log_ratios = math.log(ratio[0]), math.log(ratio[1])
+    shape = uniform((batch, ATTEMPTS), *log_ratios, generator=generator).exp()
     heights, widths = (area / shape).sqrt().round().long(), (area * shape).sqrt().round().long()
     fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
     first = fits.int().argmax(dim=1, keepdim=True)
@@ -95,8 +102,8 @@ def random_windows(
     columns = torch.where(
         any_fits, widths.gather(1, first)[:, 0], max(1, min(width, round(height * nearest)))
     )
-    top = (torch.rand(batch, device=device) * (height - rows + 1)).long()
-    left = (torch.rand(batch, device=device) * (width - columns + 1)).long()
+    top = (uniform((batch,), 0, 1, generator=generator) * (height - rows + 1)).long()
+    left = (uniform((batch,), 0, 1, generator=generator) * (width - columns + 1)).long()
     return top, left, rows, columns
 
 
@@ -156,5 +163,6 @@ def affine(
     x = torch.arange(width, device=image.device) + 0.5
     from_x, from_y, start = (part[:, None, None] for part in source.unbind(2))
     pixels = from_x * x[:, None] + from_y * y[:, None, None] + start
-    grid = 2 * pixels / pixels.new_tensor([width, height]) - 1  # grid_sample counts from -1 to 1
+    # grid_sample counts from -1 to 1.
+    grid = torch.stack([2 * pixels[..., 0] / width - 1, 2 * pixels[..., 1] / height - 1], dim=-1)
     return torch.nn.functional.grid_sample(image, grid.to(image.dtype), align_corners=False)

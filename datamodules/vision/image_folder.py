@@ -33,12 +33,12 @@ class ImageFolder(ImageDataModule):
         in_channels: 3 for colour, 1 for grey; images are converted as needed.
         image_size: Height and width in pixels to which every image is resized.
         batch_size: Images in a batch on each device, or ``full``.
-        seed: Seed of the split and of the training order.
+        seed: Seed of the split, of the training order and of the augmentations.
         num_workers: Processes that read images ahead; 0 reads in the main process.
         val_fraction: Share of the training images held out for validation if there is no ``val``, in (0, 1).
         test_fraction: Share of the training images held out for testing if there is no ``test``, in (0, 1).
-        augment: Changes of the training images, or None. ``resized_crop`` cuts its windows out of images of
-            ``image_size``.
+        augment: Changes of the training images, or None. ``resized_crop`` cuts its windows out of images that
+            are squares of ``image_size`` already, not out of whole photographs.
         normalization: Whose mean and deviation of each channel normalise, ``imagenet`` or ``cifar10``;
             None leaves pixels in [0, 1].
 

@@ -57,7 +57,7 @@ class KaggleCIFAR10(ImageDataModule):
             ``test/<id>.png``. All images are held in memory (3 kB each). None means the small set.
         batch_size: Images in a batch on each device, or ``full``; the book takes 32 for the small set and
             128 for all.
-        seed: Seed of the split and of the training order.
+        seed: Seed of the split, of the training order and of the augmentations.
         image_size: Height and width in pixels that the model sees.
         data_dir: Folder of the datasets, for the small set; None means ``$ZOO_DATA_DIR``, else ``data``.
         val_fraction: Share of the smallest class's size that is held out of each class for validation, and

@@ -33,7 +33,11 @@ MAX_MAGNITUDE = 30
 
 
 def rand_augment(
-    image: Float[Tensor, "batch channels height width"], *, operations: int, magnitude: int
+    image: Float[Tensor, "batch channels height width"],
+    *,
+    operations: int,
+    magnitude: int,
+    generator: torch.Generator,
 ) -> Float[Tensor, "batch channels height width"]:
     """Apply some operations to each image, each drawn evenly from :data:`OPERATIONS`.
 
@@ -43,10 +47,12 @@ def rand_augment(
         image: Images with values in [0, 1].
         operations: How many for each image.
         magnitude: Their strength, in [0, 30]; where an operation has two directions, one is drawn.
+        generator: What is drawn from, on the images' device.
     """
     for _ in range(operations):
-        which = torch.randint(len(OPERATIONS), (len(image),), device=image.device)
-        sign = torch.randint(2, (len(image),), device=image.device) * 2 - 1
+        shape, device = (len(image),), image.device
+        which = torch.randint(len(OPERATIONS), shape, generator=generator, device=device)
+        sign = torch.randint(2, shape, generator=generator, device=device) * 2 - 1
         image = apply_operation(image, which, sign, magnitude=magnitude)
     return image
 

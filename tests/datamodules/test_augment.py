@@ -1,9 +1,12 @@
 """Augmentations: each operation is torchvision's, but drawn for each image of a batch."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 import torchvision.transforms.v2 as transforms
@@ -11,14 +14,14 @@ import torchvision.transforms.v2.functional as tv
 from lightning.pytorch.plugins import Precision
 from torch import Tensor
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datamodules import Augmentation, FashionMNIST, ImageFolder
 from datamodules.interface.batches import Batch, ImageBatch
 from datamodules.vision import color, geometry, mixing, rand_augment
 from datamodules.vision.base import ImageDataModule
 from tests.datamodules.fixtures import image_folder
-
-CPU = torch.device("cpu")
+from zoo import LeNet
 
 
 class Colors(ImageDataModule):
@@ -39,13 +42,41 @@ def images(batch: int = 6, channels: int = 3, height: int = 17, width: int = 20)
     return (large * 255).round() / 255
 
 
-def seen(data: ImageDataModule, batch: ImageBatch, *, training: bool = True) -> ImageBatch:
-    """The batch as the model sees it."""
-    trainer: Any = SimpleNamespace(training=training, precision_plugin=Precision())
+def draws() -> torch.Generator:
+    """What an operation draws from."""
+    return torch.Generator().manual_seed(1)
+
+
+def seen(
+    data: ImageDataModule,
+    batch: ImageBatch,
+    *,
+    training: bool = True,
+    epoch: int = 0,
+    position: int = 0,
+    rank: int = 0,
+) -> ImageBatch:
+    """The batch as the model sees it, if it is the one at this position of the epoch."""
+    trainer: Any = SimpleNamespace(
+        training=training,
+        precision_plugin=Precision(),
+        overfit_batches=1.0,  # the order stays
+        global_rank=rank,
+        world_size=2,
+    )
     data.trainer = trainer
-    result = data.on_after_batch_transfer(batch, 0)
-    assert isinstance(result, ImageBatch)
-    return result
+    # Each of two processes gets every other example, so both get the whole batch, at three positions.
+    data.batch_size = len(batch.image)
+    thrice = torch.arange(data.batch_size).repeat_interleave(2).repeat(3)
+    data.splits = {"train": ImageBatch(batch.image[thrice], batch.label[thrice])}
+    loader = data.train_dataloader()
+    loader.batch_sampler.set_epoch(epoch)
+    for at, delivered in enumerate(loader):
+        if at == position:
+            result = data.on_after_batch_transfer(delivered, 0)
+            assert isinstance(result, ImageBatch)
+            return result
+    raise AssertionError(f"there is no batch {position}")
 
 
 def noise(batch: int = 64, size: int = 16, num_classes: int = 5) -> ImageBatch:
@@ -83,7 +114,8 @@ def test_equal_images_become_different_ones_in_training_only(name: str) -> None:
     changed = seen(data, same)
     results = {image.numpy().tobytes() for image in changed.image - plain}
     assert len(results) >= LEAST.get(name, 30)
-    assert not torch.equal(seen(data, same).image, changed.image)
+    assert changed.image.is_contiguous()
+    assert not torch.equal(seen(data, same, position=1).image, changed.image)
     assert torch.equal(seen(data, same, training=False).image, plain)
     assert torch.equal(seen(data, same, training=False).label, same.label)
     data.trainer = None
@@ -102,15 +134,127 @@ def test_torchvision_draws_once_for_a_batch() -> None:
         assert len({image.numpy().tobytes() for image in transform(same)}) == 1
 
 
-def test_the_seed_of_torch_decides() -> None:
-    data = Colors(image_size=16, augment=Augmentation(flip=True, rand_augment=2, hue=0.2, mixup=0.5))
+@pytest.mark.parametrize("name", EACH)
+def test_seed_epoch_position_and_rank_decide_and_nothing_else(name: str) -> None:
     batch = noise()
-    results = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        results.append(seen(data, batch).image)
-    assert torch.equal(results[0], results[1])
-    assert not torch.equal(results[0], results[2])
+
+    def result(seed: int = 3, epoch: int = 0, position: int = 0, rank: int = 0) -> Tensor:
+        torch.manual_seed(0)  # as the command line does on every rank
+        state = torch.get_rng_state()
+        data = Colors(image_size=16, augment=EACH[name], seed=seed)
+        image = seen(data, batch, epoch=epoch, position=position, rank=rank).image
+        assert torch.equal(torch.get_rng_state(), state)
+        return image
+
+    first = result()
+    torch.rand(5)
+    assert torch.equal(result(), first)
+    # Each image of the batch is the same every time, so it is the draws that differ.
+    others = [result(seed=4), result(epoch=1), result(epoch=2), result(position=1), result(position=2)]
+    others += [result(rank=1), result(epoch=1, position=1), result(epoch=1, rank=1), result(seed=-3)]
+    assert len({image.numpy().tobytes() for image in (first, *others)}) == 10
+
+
+ALL: dict[str, Any] = {
+    "flip": True,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.4,
+    "hue": 0.2,
+    "rand_augment": 2,
+    "cutout": 4,
+    "mixup": 0.5,
+    "cutmix": 1.0,
+}
+WINDOWS: dict[str, dict[str, Any]] = {
+    "crop_padding": {"crop_padding": 2},
+    "resized_crop": {"resized_crop": (0.3, 1.0)},
+}
+
+
+class Forbidding(TorchDispatchMode):
+    """Refuses what copies numbers to the device or waits for some from it."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func._schema.name not in {"aten::lift_fresh", "aten::_local_scalar_dense", "aten::nonzero"}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_nothing_waits_for_the_device(window: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a CPU, and only there, torch's reads the labels to check them.
+    monkeypatch.setattr(torch.nn.functional, "one_hot", lambda label, classes: torch.eye(classes)[label])
+    data = Colors(image_size=12, augment=Augmentation(**ALL, **WINDOWS[window]), normalization="imagenet")
+    batch = noise()
+    seen(data, batch)
+    with Forbidding():
+        data.on_after_batch_transfer(batch, 0)
+        for wait in (lambda: batch.image.new_tensor([1, 2]), lambda: int(batch.label[0])):
+            with pytest.raises(AssertionError):
+                wait()
+
+
+class ThreeBatches(Colors):
+    """Three batches of four images, the same ones each time."""
+
+    def read_splits(self) -> dict[str, Batch]:
+        pixels = torch.randint(256, (12, 3, 10, 10), generator=draws()).to(torch.uint8)
+        return dict.fromkeys(("train", "val", "test"), ImageBatch(pixels, torch.arange(12) % 5))
+
+
+class SaveOnce(L.Callback):
+    """Saves one checkpoint, after a step or at the first epoch's end."""
+
+    def __init__(self, when: int | str) -> None:
+        self.when = when
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self.when == trainer.global_step:
+            trainer.save_checkpoint("saved.ckpt")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self.when == "epoch's end" and trainer.current_epoch == 0:
+            trainer.save_checkpoint("saved.ckpt")
+
+
+def fit(data: ImageDataModule, *callbacks: L.Callback, checkpoint: Path | None = None) -> list[Tensor]:
+    """LeNet's weights after three epochs of three batches."""
+    classes = data.num_classes
+    model = LeNet(in_channels=3, image_size=12, num_classes=classes, activation="relu", init="default")
+    trainer = L.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=list(callbacks),
+    )
+    trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
+    assert trainer.global_step == 9
+    return list(model.parameters())
+
+
+@pytest.mark.parametrize("when", [2, 3, "epoch's end", 4])
+@pytest.mark.parametrize(
+    ("kind", "window"), [("memory", "crop_padding"), ("memory", "resized_crop"), ("files", "crop_padding")]
+)
+def test_a_resumed_run_is_the_uninterrupted_run(
+    kind: str, window: str, when: int | str, tmp_path: Path
+) -> None:
+    given = image_folder(tmp_path)
+
+    def data() -> ImageDataModule:
+        augment = Augmentation(**ALL, **WINDOWS[window])
+        if kind == "memory":
+            return ThreeBatches(batch_size=4, image_size=12, augment=augment)
+        return ImageFolder(**given | {"image_size": 12, "augment": augment})
+
+    whole = fit(data(), SaveOnce(when))
+    torch.manual_seed(7)  # the global generator is elsewhere
+    resumed = fit(data(), checkpoint=Path("saved.ckpt"))
+    for one, other in zip(whole, resumed, strict=True):
+        assert torch.equal(one, other)
 
 
 # Windows
@@ -128,7 +272,7 @@ def test_each_window_is_resized_as_torchvision_does(size: int) -> None:
 
 def test_windows_have_the_wanted_areas_and_ratios_at_any_place() -> None:
     top, left, height, width = geometry.random_windows(
-        4000, 32, 32, scale=(0.25, 0.81), ratio=(0.75, 4 / 3), device=CPU
+        4000, 32, 32, scale=(0.25, 0.81), ratio=(0.75, 4 / 3), generator=draws()
     )
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -148,11 +292,11 @@ def test_windows_have_the_wanted_areas_and_ratios_at_any_place() -> None:
 
 
 def test_a_window_that_never_fits_is_the_greatest_of_its_ratio() -> None:
-    windows = geometry.random_windows(8, 16, 16, scale=(1.0, 1.0), ratio=(4.0, 4.0), device=CPU)
+    windows = geometry.random_windows(8, 16, 16, scale=(1.0, 1.0), ratio=(4.0, 4.0), generator=draws())
     assert windows[2].tolist() == [4] * 8
     assert windows[3].tolist() == [16] * 8
     assert len(set(windows[0].tolist())) > 1
-    tall = geometry.random_windows(8, 16, 16, scale=(1.0, 1.0), ratio=(0.25, 0.25), device=CPU)
+    tall = geometry.random_windows(8, 16, 16, scale=(1.0, 1.0), ratio=(0.25, 0.25), generator=draws())
     assert (tall[2].tolist(), tall[3].tolist()) == ([16] * 8, [4] * 8)
 
 
@@ -184,13 +328,13 @@ def test_each_jitter_is_torchvisions_with_the_factor_that_was_drawn(
     drawn: list[Tensor] = []
     uniform = color.uniform
 
-    def record(*arguments: Any) -> Tensor:
-        drawn.append(uniform(*arguments))
+    def record(*arguments: Any, **keywords: Any) -> Tensor:
+        drawn.append(uniform(*arguments, **keywords))
         return drawn[-1]
 
     monkeypatch.setattr(color, "uniform", record)
     strengths = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0.0) | {name: 0.4}
-    result = color.color_jitter(image, **strengths)
+    result = color.color_jitter(image, **strengths, generator=draws())
     (factors,) = drawn
     adjust = getattr(tv, f"adjust_{name}")
     for i, factor in enumerate(factors.flatten().tolist()):
@@ -200,7 +344,8 @@ def test_each_jitter_is_torchvisions_with_the_factor_that_was_drawn(
 @pytest.mark.parametrize(("change", "low", "high"), [(0.4, 0.6, 1.4), (1.5, 0.0, 2.5)])
 def test_factors_fill_their_range(change: float, low: float, high: float) -> None:
     gray = torch.full((4000, 1, 1, 1), 0.1)
-    factors = color.color_jitter(gray, brightness=change, contrast=0, saturation=0, hue=0).flatten() / 0.1
+    factors = color.color_jitter(gray, brightness=change, contrast=0, saturation=0, hue=0, generator=draws())
+    factors = factors.flatten() / 0.1
     assert low - 1e-5 <= factors.min() < low + 0.05
     assert high - 0.05 < factors.max() <= high + 1e-5
     assert abs(factors.mean() - (low + high) / 2) < 0.05
@@ -264,7 +409,7 @@ def test_all_operations_and_both_directions_are_drawn_evenly(monkeypatch: pytest
         return image
 
     monkeypatch.setattr(rand_augment, "apply_operation", record)
-    rand_augment.rand_augment(torch.zeros(7000, 1, 2, 2), operations=2, magnitude=7)
+    rand_augment.rand_augment(torch.zeros(7000, 1, 2, 2), operations=2, magnitude=7, generator=draws())
     assert len(drawn) == 2
     for which, sign in drawn:
         counts = which.bincount(minlength=14)
@@ -279,7 +424,7 @@ def test_all_operations_and_both_directions_are_drawn_evenly(monkeypatch: pytest
 
 
 def test_cutout_sets_one_square_to_zero() -> None:
-    cut = mixing.cutout(torch.ones(2000, 3, 12, 14), 6)
+    cut = mixing.cutout(torch.ones(2000, 3, 12, 14), 6, generator=draws())
     assert torch.equal(cut[:, 0], cut[:, 2])
     gone = cut[:, 0] == 0
     rows, columns = gone.any(2).sum(1), gone.any(1).sum(1)
@@ -297,12 +442,35 @@ def test_cutout_leaves_the_mean_colour_of_normalised_images() -> None:
     assert (seen(data, noise()).image == 0).all((2, 3)).any()
 
 
+@pytest.mark.parametrize(
+    ("alpha", "below"),
+    [
+        (0.5, lambda x: 2 / math.pi * x.sqrt().asin()),
+        (1.0, lambda x: x),
+        (2.0, lambda x: 3 * x**2 - 2 * x**3),
+        (3.0, lambda x: 10 * x**3 - 15 * x**4 + 6 * x**5),
+    ],
+)
+def test_shares_have_the_distribution_of_beta(alpha: float, below: Callable[[Tensor], Tensor]) -> None:
+    shares = mixing.random_shares(20_000, alpha, generator=draws()).double().sort().values
+    distance = (below(shares) - torch.arange(20_000) / 20_000).abs().max()
+    assert distance < 1.63 / math.sqrt(20_000)  # Kolmogorov and Smirnov: exceeded by 1 of 100 samples
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1e3])
+def test_shares_of_extreme_values_are_numbers(alpha: float) -> None:
+    shares = mixing.random_shares(20_000, alpha, generator=draws())
+    assert ((shares >= 0) & (shares <= 1)).all()
+
+
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_mixup_mixes_images_and_labels_by_the_same_share(alpha: float) -> None:
     # The image of class i has the value 1 at pixel i: it must become its own label.
     label = torch.eye(5).repeat(400, 1)
     image = label.view(-1, 1, 1, 5)
-    mixed, probabilities = mixing.mixup(image, label, partner=torch.randperm(2000), alpha=alpha)
+    mixed, probabilities = mixing.mixup(
+        image, label, partner=torch.randperm(2000), alpha=alpha, generator=draws()
+    )
     assert_close(mixed.view(-1, 5), probabilities)
     assert_close(probabilities.sum(1), torch.ones(2000))
     share = probabilities[torch.arange(2000), label.argmax(1)]
@@ -316,7 +484,7 @@ def test_cutmix_labels_are_the_shares_of_pixels() -> None:
     label = torch.eye(5).repeat(200, 1)
     image = label.argmax(1).float().view(-1, 1, 1, 1).expand(-1, 3, 8, 10).contiguous()
     partner = torch.randperm(1000)
-    mixed, probabilities = mixing.cutmix(image, label, partner=partner, alpha=1.0)
+    mixed, probabilities = mixing.cutmix(image, label, partner=partner, alpha=1.0, generator=draws())
     expected = torch.stack([(mixed[:, 0] == i).float().mean((1, 2)) for i in range(5)], dim=1)
     assert_close(probabilities, expected)
     pasted = mixed[:, 0] != image[:, 0]
@@ -330,7 +498,9 @@ def test_cutmix_labels_are_the_shares_of_pixels() -> None:
 def test_partners_are_others_of_the_batch_each_once() -> None:
     image = torch.arange(64).float().view(64, 1, 1, 1).expand(64, 1, 6, 6).contiguous()
     label = torch.arange(64)
-    _, probabilities = mixing.mixup_or_cutmix(image, label, num_classes=64, mixup_alpha=1.0, cutmix_alpha=0.0)
+    _, probabilities = mixing.mixup_or_cutmix(
+        image, label, num_classes=64, mixup_alpha=1.0, cutmix_alpha=0.0, generator=draws()
+    )
     others = probabilities * (1 - torch.eye(64))
     assert ((others > 0).sum(1) <= 1).all()
     assert ((others > 0).sum(0) <= 1).all()
@@ -340,7 +510,7 @@ def test_partners_are_others_of_the_batch_each_once() -> None:
 def test_where_both_are_wanted_each_image_gets_one() -> None:
     image = torch.arange(400).float().view(400, 1, 1, 1).expand(400, 1, 8, 8).contiguous()
     mixed, probabilities = mixing.mixup_or_cutmix(
-        image, torch.arange(400), num_classes=400, mixup_alpha=1.0, cutmix_alpha=1.0
+        image, torch.arange(400), num_classes=400, mixup_alpha=1.0, cutmix_alpha=1.0, generator=draws()
     )
     means = mixed.mean((1, 2, 3))
     assert_close(probabilities @ torch.arange(400.0), means, atol=1e-2, rtol=1e-4)

@@ -87,27 +87,26 @@ def test_the_archive_or_the_folder_is_read_where_it_lies(
         assert images[i, 2, 3, 5] == stored["data"][i][2 * 1024 + 3 * 32 + 5]
 
 
-def test_validation_images_are_of_the_training_files_and_no_image_is_lost(
+def test_erratum_16_cifar10_is_not_validated_on_its_test_split(
     files: dict[str, bytes], tmp_path: Path
 ) -> None:
+    """Validation images are of the training files, and no image is lost."""
     put(tmp_path, LAYOUTS[0], files)
     data = CIFAR10(data_dir=str(tmp_path), val_size=15)
     data.setup()
-    train = {
-        (pixels.tobytes(), label)
-        for name, content in files.items()
-        if name != "test_batch"
-        for pixels, label in zip(*pickle.loads(content).values(), strict=True)
-    }
-    found = [
-        (image.numpy().tobytes(), label)
-        for split in ("train", "val")
-        for image, label in zip(
-            image_batch(data, split).image, image_batch(data, split).label.tolist(), strict=True
-        )
-    ]
-    assert len(found) == 50
-    assert set(found) == train
+
+    def stored(name: str) -> list[tuple[bytes, int]]:
+        content = pickle.loads(files[name])
+        return [(row.tobytes(), label) for row, label in zip(content["data"], content["labels"], strict=True)]
+
+    def found(split: str) -> list[tuple[bytes, int]]:
+        images, labels = image_batch(data, split)
+        return [(image.numpy().tobytes(), int(label)) for image, label in zip(images, labels, strict=True)]
+
+    assert found("test") == stored("test_batch")
+    assert len(found("val")) == 15
+    train = [pair for name in cifar10.TRAIN_FILES for pair in stored(name)]
+    assert sorted(found("train") + found("val")) == sorted(train)
 
 
 def test_a_pickle_of_python_2_is_read() -> None:

@@ -9,11 +9,10 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.plugins import Precision
 from PIL import Image
 from torch import Tensor
 
-from datamodules import Augmentation, DataError, Digits, FashionMNIST
+from datamodules import Augmentation, DataError, Digits
 from datamodules.interface.batches import Batch, ImageBatch
 from datamodules.vision.base import ImageDataModule
 from datamodules.vision.geometry import random_crop
@@ -153,7 +152,8 @@ def test_image_size_is_checked() -> None:
 
 def test_each_image_is_shifted_on_its_own_by_at_most_the_padding() -> None:
     images = torch.rand(64, 3, 5, 6) + 1
-    shifted = random_crop(images, 2)
+    shifted = random_crop(images, 2, generator=torch.Generator().manual_seed(1))
+    assert shifted.is_contiguous()
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
     shifts = set()
     for i in range(64):
@@ -167,12 +167,3 @@ def test_each_image_is_shifted_on_its_own_by_at_most_the_padding() -> None:
         shifts.update(found)
     assert {top for top, _ in shifts} == {left for _, left in shifts} == set(range(5))
     assert len(shifts) > 15  # both directions are drawn apart
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_only_training_images_are_shifted(training: bool) -> None:
-    data = FashionMNIST(augment=Augmentation(crop_padding=2))
-    trainer = SimpleNamespace(training=training, precision_plugin=Precision())
-    data.trainer = trainer  # type: ignore[assignment]
-    batch = ImageBatch(torch.rand(32, 1, 28, 28), torch.zeros(32, dtype=torch.int64))
-    assert torch.equal(data.on_after_batch_transfer(batch, 0).image, batch.image) is not training

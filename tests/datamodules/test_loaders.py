@@ -148,6 +148,21 @@ def test_a_resumed_loader_gives_the_remaining_batches_and_then_the_next_epochs(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_each_batch_has_a_seed_of_its_own_that_a_resumed_loader_gives_again(kind: str) -> None:
+    def seeds(loader: Loader) -> list[int]:
+        return [loader.batch_seed for _ in loader]  # whatever the workers have read ahead
+
+    loader = make_loader(kind)
+    first, second = seeds(loader), seeds(loader)
+    assert len({*first, *second}) == 12
+    tensors = make_loader("tensor")
+    assert (seeds(tensors), seeds(tensors)) == (first, second)
+    resumed = make_loader(kind)
+    resumed.load_state_dict({"epoch": 1, "position": 2})
+    assert seeds(resumed) == second[2:]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_state_saved_before_the_first_batch_starts_with_it(kind: str) -> None:
     loader = make_loader(kind)
     epochs(loader, 1)
