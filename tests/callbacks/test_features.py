@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import callbacks.features as module
 from callbacks import FeatureMaps
-from datamodules import SyntheticRegression
+from datamodules import EdgeImage, SyntheticRegression
 from tests.callbacks.conftest import MakeTrainer, digits, lenet
-from zoo import LinearRegression, SoftmaxRegression
+from zoo import BNLeNetScratch, EdgeKernel, LinearRegression, MultiDeviceLeNet, SoftmaxRegression
 from zoo.tasks import ImageClassifier
 
 Draw = Callable[..., Any]
@@ -150,7 +150,40 @@ def test_layers_are_chosen_evenly_in_the_order_in_which_they_run() -> None:
     seen = module._Seen(net)
     seen.look_at(torch.rand(1, 1, 8, 8))
     assert [layer.name for layer in seen.chosen()] == ["layers.6", "layers.4", "layers.2", "layers.0"]
-    assert seen.first is net.layers[6]
+    assert seen.first is not None
+    assert seen.first[0] == "layers.6"
+    assert torch.equal(seen.first[1], net.layers[6].weight)
+
+
+def test_layers_that_write_in_place_leave_the_maps() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Conv2d(2, 2, 3), nn.ReLU(inplace=True))
+    image = torch.randn(1, 1, 8, 8)
+    seen = module._Seen(net)
+    seen.look_at(image)
+    first, second = (layer.maps for layer in seen.layers)
+    assert first.min() < 0
+    assert second.min() < 0
+    torch.testing.assert_close(first, net[0](image)[0])
+    torch.testing.assert_close(second, net[2](net[0](image).relu())[0])
+
+
+def test_convolutions_are_told_by_weight_and_output() -> None:
+    class Pooled(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).mean(dim=(2, 3))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pooled, self.norm, self.conv = Pooled(1, 2, 3), nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(x)
+            return self.conv(x) + self.pooled(x)[..., None, None]
+
+    seen = module._Seen(Net())
+    seen.look_at(torch.rand(2, 1, 8, 8))
+    assert [layer.name for layer in seen.layers] == ["conv"]
 
 
 def test_hooks_are_removed_when_the_network_fails() -> None:
@@ -164,6 +197,7 @@ def test_hooks_are_removed_when_the_network_fails() -> None:
     ("channels", "count", "text"),
     [
         (1, 6, "6 filters of conv, 3 x 3\nred: positive"),
+        (1, 1, "1 filter of conv, 3 x 3: {}\nred: positive"),
         (3, 96, "64 of 96 filters of conv, 3 x 3\ngrey: zero"),
         (5, 6, "6 filters of conv, 3 x 3, mean over 5 channels\nred: positive"),
     ],
@@ -175,7 +209,8 @@ def test_filters_over_any_number_of_channels_are_drawn(channels: int, count: int
         filters, torch.randn(channels, 8, 8), layers, first="conv", label="shirt", title="t"
     )
     axes, maps, image = figure.axes
-    assert axes.get_title().startswith(text)
+    numbers = ", ".join(f"{weight:.2f}" for weight in filters.flatten().tolist())
+    assert axes.get_title().startswith(text.format(numbers))
     assert maps.get_title(loc="left") == "conv: 2 of 2 maps, 4 x 4"
     assert image.get_title() == "validation image\nshirt"
     pixels = torch.as_tensor(axes.images[0].get_array().filled(torch.nan))
@@ -212,9 +247,57 @@ def test_without_a_validation_or_in_a_trial_nothing_is_drawn(
     assert not (tmp_path / "features.png").exists()
 
 
+def test_network_that_is_one_convolution_and_no_classifier(
+    make_trainer: MakeTrainer, tmp_path: Path, drawn: list[SimpleNamespace]
+) -> None:
+    model = EdgeKernel()
+    options = {"enable_checkpointing": False, "log_every_n_steps": 1}
+    make_trainer(callbacks=[FeatureMaps()], **options).fit(model, EdgeImage())
+    (seen,) = drawn
+    assert (seen.first, seen.label) == ("net", "")
+    assert torch.equal(seen.filters, model.net.weight)
+    ((name, maps, channels),) = seen.layers
+    assert (name, channels) == ("net", 1)
+    torch.testing.assert_close(maps, model.net(seen.image[None])[0])
+    assert (tmp_path / "features.png").exists()
+
+
+def test_convolutions_from_scratch(make_trainer: MakeTrainer, drawn: list[SimpleNamespace]) -> None:
+    model = BNLeNetScratch(image_size=20)
+    trainer = make_trainer(callbacks=[FeatureMaps()], enable_checkpointing=False, max_steps=1)
+    trainer.fit(model, digits(image_size=20))
+    (seen,) = drawn
+    assert seen.first == "conv1"
+    assert torch.equal(seen.filters, model.net.conv1.weight)
+    assert [(layer.name, layer.channels) for layer in seen.layers] == [("conv1", 6), ("conv2", 16)]
+    torch.testing.assert_close(seen.layers[0].maps, model.net.conv1(seen.image[None])[0])
+
+
+def test_convolutions_in_functions_show_their_weight_alone(
+    make_trainer: MakeTrainer, tmp_path: Path, drawn: list[SimpleNamespace]
+) -> None:
+    model = MultiDeviceLeNet(image_size=14)
+    trainer = make_trainer(callbacks=[FeatureMaps()], enable_checkpointing=False, max_steps=1)
+    trainer.fit(model, digits(image_size=14))
+    (seen,) = drawn
+    assert (seen.first, seen.layers) == ("w1", [])
+    assert torch.equal(seen.filters, model.net.w1)
+    assert (tmp_path / "features.png").exists()
+
+
+class ImageInside(LinearRegression):
+    """Makes an image of its two features."""
+
+    def __init__(self) -> None:
+        super().__init__(in_features=2)
+        features = (nn.Unflatten(1, (1, 1, 2)), nn.Conv2d(1, 1, 1), nn.Flatten())
+        self.net = nn.Sequential(*features, nn.Linear(2, 1))
+
+
 def test_other_networks_and_processes_draw_nothing(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     options = {"callbacks": [FeatureMaps()], "enable_checkpointing": False, "max_steps": 1}
-    make_trainer(**options).fit(LinearRegression(in_features=2), datamodule=SyntheticRegression())
+    for model in (LinearRegression(in_features=2), ImageInside()):
+        make_trainer(**options).fit(model, datamodule=SyntheticRegression())
     make_trainer(**options).fit(SoftmaxRegression(image_size=12), datamodule=digits())
     second: Any = SimpleNamespace(is_global_zero=False, fast_dev_run=0, val_dataloaders=digits())
     FeatureMaps().on_train_end(second, lenet())
