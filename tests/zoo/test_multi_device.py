@@ -100,6 +100,8 @@ def test_steps_on_several_devices_equal_those_on_one(devices: int) -> None:
 
 # Two processes
 
+IN_ORDER, LAST = torch.contiguous_format, torch.channels_last
+
 
 class LeaveWeights(L.Callback):
     """Leaves each process's weights in a file."""
@@ -159,14 +161,18 @@ class OwnStart(zoo.MultiDeviceLeNet):
                     p.add_(1.0)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_equal_one_on_the_whole_batch(accumulate: int) -> None:
+@pytest.mark.parametrize(("accumulate", "memory_format"), [(1, IN_ORDER), (2, IN_ORDER), (1, LAST)])
+def test_two_processes_equal_one_on_the_whole_batch(
+    accumulate: int, memory_format: torch.memory_format
+) -> None:
     """Three steps, or one of two batches and one of the last."""
     results = []
     for devices in (1, 2):
         torch.manual_seed(3)
         model = OwnStart(image_size=14, num_classes=4, optimizer=lambda p: SGD(p, lr=0.1))
         model.net.load_state_dict(network().state_dict())
+        model.net.to(memory_format=memory_format)
+        assert model.net.w2.is_contiguous(memory_format=memory_format)
         before = {key: value.clone() for key, value in model.state_dict().items()}
         results += fit(model, devices, accumulate_grad_batches=accumulate)
     one, *two = results

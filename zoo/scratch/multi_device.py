@@ -128,17 +128,20 @@ def train_batch(
 
 def allreduce_processes(tensor: Tensor) -> None:
     """Make a tensor the sum of all processes' tensors, in place: the first one adds up and sends back."""
+    # Only contiguous tensors can be sent; those of a network with its channels last in memory are not.
+    whole = tensor.contiguous()
     others = range(1, dist.get_world_size())
     if dist.get_rank() == 0:
-        received = torch.empty_like(tensor)
+        received = torch.empty_like(whole)
         for rank in others:
             dist.recv(received, src=rank)
-            tensor += received
+            whole += received
         for rank in others:
-            dist.send(tensor, dst=rank)
+            dist.send(whole, dst=rank)
     else:
-        dist.send(tensor, dst=0)
-        dist.recv(tensor, src=0)
+        dist.send(whole, dst=0)
+        dist.recv(whole, src=0)
+    tensor.copy_(whole)
 
 
 class ByHandStrategy(DDPStrategy):
