@@ -1,5 +1,6 @@
 """Errors in one line: what was given, where, and what must be given instead."""
 
+import itertools
 import re
 
 from datamodules.interface.links import LINKED_VALUES
@@ -103,6 +104,11 @@ def _parsing_error(message: str, sources: Sources) -> str:
         key = f"{key}.{inner}" if key != inner else key
     where = sources.where(key)
     if re.search(r"Option '[\w.]+' is not accepted|is not expected", message):
+        first = key.partition(".")[0]
+        # The parser reads flags from left to right.
+        after = itertools.dropwhile(lambda setting: setting.where != where, sources.settings)
+        if chosen := next((setting for setting in after if setting.where == f"--{first}"), None):
+            return f"{where}: write --{first} {chosen.value} before its arguments"
         return f"{where}: there is no setting {key}"
     expected = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
     expected = [e for e in expected if "NoneType" not in e and not e.startswith("path")]

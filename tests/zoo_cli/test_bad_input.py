@@ -24,6 +24,11 @@ def write(text: str, name: str = "mine.yaml") -> str:
     return name
 
 
+def test_arguments_before_their_class_say_so(one_line_error: Error) -> None:
+    error = one_line_error(2, "fit", "--model", "LeNet", "--data.batch_size=9", "--data", "Digits")
+    assert "--data.batch_size: write --data datamodules.Digits before its arguments" in error
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
