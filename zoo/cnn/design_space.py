@@ -3,11 +3,13 @@
 Radosavovic et al., 2020, arXiv:2003.13678. A space is better than another if its networks are, on the whole,
 not if its best one is. So one draws networks from each, trains each a little, and compares the distributions
 of their errors. The ranges are the paper's, except that the stem, which has 32 channels there, is drawn too:
-with it, as the book counts, AnyNetA has 17 degrees of freedom.
+with it, as the book counts, AnyNetA has 17 degrees of freedom. Where a group width does not divide a stage,
+the sizes are changed as the paper's code (pycls) changes them; drawing again would leave fewer wide groups,
+and fewer still where all stages share them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,12 +17,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo._checks import check_at_least, check_positive
+from zoo._checks import check_at_least
 
 __all__ = ["DESIGN_SPACES", "AnyNetSizes", "DesignSpace", "dominates", "error_edf", "log_uniform"]
 
+NUM_STAGES = 4
 QUANTUM = 8
 """All widths are multiples of it."""
+MAX_STEM_CHANNELS = 64
+MAX_DEPTH = 16
+MAX_WIDTH = 1024
 RATIOS = (1, 2, 4)
 """Bottleneck ratios."""
 GROUP_WIDTHS = (1, 2, 4, 8, 16, 32)
@@ -45,6 +51,23 @@ class AnyNetSizes:
     bottleneck_ratios: tuple[int, ...]
     group_widths: tuple[int, ...]
 
+    @property
+    def bottleneck_widths(self) -> tuple[int, ...]:
+        """Channels of the 3 x 3 convolutions of each stage."""
+        return tuple(w // ratio for w, ratio in zip(self.widths, self.bottleneck_ratios, strict=True))
+
+    def compatible(self) -> "AnyNetSizes":
+        """The sizes of a network that can be built: each group width divides its bottleneck.
+
+        A bottleneck that is narrower than a group becomes one group. Any other gets the nearest multiple of
+        the group width, of two equally near ones the even one, and the stage's width follows it.
+        """
+        middles = self.bottleneck_widths
+        groups = tuple(min(pair) for pair in zip(self.group_widths, middles, strict=True))
+        rounded = [round(middle / group) * group for middle, group in zip(middles, groups, strict=True)]
+        widths = tuple(m * ratio for m, ratio in zip(rounded, self.bottleneck_ratios, strict=True))
+        return replace(self, widths=widths, group_widths=groups)
+
     def arguments(self) -> dict[str, Any]:
         """The arguments of :class:`zoo.AnyNet`."""
         return {
@@ -66,9 +89,9 @@ class AnyNetSizes:
         side = (image_size + 1) // 2
         total = side**2 * 9 * in_channels * self.stem_channels
         before = self.stem_channels
-        stages = zip(self.depths, self.widths, self.bottleneck_ratios, self.group_widths, strict=True)
-        for depth, width, ratio, group_width in stages:
-            after, middle = (side + 1) // 2, width // ratio
+        stages = zip(self.depths, self.widths, self.bottleneck_widths, self.group_widths, strict=True)
+        for depth, width, middle, group_width in stages:
+            after = (side + 1) // 2
             rest = 9 * middle * group_width + middle * width
             total += side**2 * before * middle + after**2 * (rest + before * width)
             total += (depth - 1) * after**2 * (width * middle + rest)
@@ -82,49 +105,39 @@ class DesignSpace:
 
     Attributes:
         shared_ratio: All stages have the same bottleneck ratio.
-        shared_group_width: All stages have the same group width.
+        shared_group_width: All stages have the same group width; a bottleneck that is narrower is one group.
         growing_widths: No stage is narrower than the one before.
         growing_depths: No stage has fewer blocks than the one before.
-        num_stages: Number of stages.
-        max_depth: Most blocks in a stage.
-        max_width: Most channels of a stage, a multiple of 8.
-        max_stem_channels: Most channels of the stem, a multiple of 8.
     """
 
     shared_ratio: bool = False
     shared_group_width: bool = False
     growing_widths: bool = False
     growing_depths: bool = False
-    num_stages: int = 4
-    max_depth: int = 16
-    max_width: int = 1024
-    max_stem_channels: int = 64
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_positive("num_stages", self.num_stages)
-        check_positive("max_depth", self.max_depth)
-        for name in ("max_width", "max_stem_channels"):
-            value = getattr(self, name)
-            if value < QUANTUM or value % QUANTUM != 0:
-                raise ValueError(f"{name} is {value}, but must be a multiple of {QUANTUM}")
 
     @property
     def degrees_of_freedom(self) -> int:
         """How many numbers say which network it is."""
-        ratios = 1 if self.shared_ratio else self.num_stages
-        group_widths = 1 if self.shared_group_width else self.num_stages
-        return 1 + 2 * self.num_stages + ratios + group_widths
+        ratios = 1 if self.shared_ratio else NUM_STAGES
+        group_widths = 1 if self.shared_group_width else NUM_STAGES
+        return 1 + 2 * NUM_STAGES + ratios + group_widths
 
     def __contains__(self, sizes: AnyNetSizes) -> bool:
-        """Whether a network that is within the ranges also keeps to the constraints."""
-        stages = zip(sizes.widths, sizes.bottleneck_ratios, sizes.group_widths, strict=True)
+        """Whether a network whose depths, widths and ratios are within the ranges is one of this space."""
+        stages = list(zip(sizes.bottleneck_widths, sizes.group_widths, strict=True))
+        # The group widths that may have been drawn: several, where the bottleneck is one group.
+        drawn = [{g for g in GROUP_WIDTHS if min(g, middle) == group} for middle, group in stages]
         return (
-            all(width // ratio % group_width == 0 for width, ratio, group_width in stages)
+            all(middle % group == 0 for middle, group in stages)
+            and all(drawn)
             and (not self.shared_ratio or len(set(sizes.bottleneck_ratios)) == 1)
-            and (not self.shared_group_width or len(set(sizes.group_widths)) == 1)
-            and (not self.growing_widths or all(a <= b for a, b in pairwise(sizes.widths)))
-            and (not self.growing_depths or all(a <= b for a, b in pairwise(sizes.depths)))
+            and (not self.shared_group_width or bool(set.intersection(*drawn)))
+            and self._grows(sizes)
+        )
+
+    def _grows(self, sizes: AnyNetSizes) -> bool:
+        return (not self.growing_widths or all(a <= b for a, b in pairwise(sizes.widths))) and (
+            not self.growing_depths or all(a <= b for a, b in pairwise(sizes.depths))
         )
 
     def sample(
@@ -137,7 +150,12 @@ class DesignSpace:
         min_multiplications: float = 0,
         max_multiplications: float = float("inf"),
     ) -> AnyNetSizes:
-        """Draw a network: each size log-uniform in its range, until all constraints are kept.
+        """Draw a network.
+
+        Each size is drawn log-uniformly from its range, again until no stage is smaller than the one before
+        where the space asks for that. Then widths and group widths are made compatible
+        (:meth:`AnyNetSizes.compatible`), which leaves the order of the stages as it is. A network that needs
+        too many or too few multiplications is drawn anew.
 
         Args:
             generator: Source of the random numbers.
@@ -148,12 +166,18 @@ class DesignSpace:
             max_multiplications: Most multiplications for one image.
 
         Raises:
-            ValueError: If none was found within the bounds in a million tries.
+            ValueError: If the bounds are in the wrong order, or a million tries found none within them.
         """
+        if not min_multiplications <= max_multiplications:
+            raise ValueError(
+                f"min_multiplications is {min_multiplications:,}, but must be at most max_multiplications, "
+                f"{max_multiplications:,}"
+            )
         for _ in range(MAX_TRIES):
-            sizes = self._draw(generator)
-            if sizes not in self:
+            drawn = self._draw(generator)
+            if not self._grows(drawn):
                 continue
+            sizes = drawn.compatible()
             cost = sizes.multiplications(
                 image_size=image_size, in_channels=in_channels, num_classes=num_classes
             )
@@ -165,14 +189,14 @@ class DesignSpace:
         )
 
     def _draw(self, generator: torch.Generator) -> AnyNetSizes:
-        n = self.num_stages
+        n = NUM_STAGES
         u = torch.rand(1 + 4 * n, dtype=torch.float64, generator=generator).tolist()
         ratios = [RATIOS[int(len(RATIOS) * x)] for x in u[1 : 1 + n]]
         group_widths = [GROUP_WIDTHS[int(len(GROUP_WIDTHS) * x)] for x in u[1 + n : 1 + 2 * n]]
         return AnyNetSizes(
-            stem_channels=QUANTUM * log_uniform(u[0], self.max_stem_channels // QUANTUM),
-            depths=tuple(log_uniform(x, self.max_depth) for x in u[1 + 2 * n : 1 + 3 * n]),
-            widths=tuple(QUANTUM * log_uniform(x, self.max_width // QUANTUM) for x in u[1 + 3 * n :]),
+            stem_channels=QUANTUM * log_uniform(u[0], MAX_STEM_CHANNELS // QUANTUM),
+            depths=tuple(log_uniform(x, MAX_DEPTH) for x in u[1 + 2 * n : 1 + 3 * n]),
+            widths=tuple(QUANTUM * log_uniform(x, MAX_WIDTH // QUANTUM) for x in u[1 + 3 * n :]),
             bottleneck_ratios=tuple(ratios[:1] * n if self.shared_ratio else ratios),
             group_widths=tuple(group_widths[:1] * n if self.shared_group_width else group_widths),
         )
