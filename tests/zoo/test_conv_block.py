@@ -1,6 +1,6 @@
 """The block of convolution, normalisation and ReLU."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -61,7 +61,18 @@ def test_same_with_a_stride_is_refused() -> None:
         ConvBlock(1, 1, kernel_size=3, stride=2, padding="same", batch_norm=False)
 
 
-@pytest.mark.parametrize(("in_channels", "out_channels"), [(0, 1), (1, 0)])
-def test_no_channels_are_refused(in_channels: int, out_channels: int) -> None:
-    with pytest.raises(ValueError, match="channels is 0, but must be positive"):
-        ConvBlock(in_channels, out_channels, kernel_size=3, batch_norm=False)
+@pytest.mark.parametrize(
+    ("name", "value", "must_be"),
+    [
+        ("in_channels", 0, "positive"),
+        ("out_channels", 0, "positive"),
+        ("kernel_size", 0, "positive"),
+        ("stride", 0, "positive"),
+        ("padding", -1, "at least 0"),
+        ("eps", -1.0, "positive"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(name: str, value: float, must_be: str) -> None:
+    arguments: dict[str, Any] = {"in_channels": 1, "out_channels": 1, "kernel_size": 3, name: value}
+    with pytest.raises(ValueError, match=f"^{name} is {value}, but must be {must_be}$"):
+        ConvBlock(**arguments, batch_norm=True)

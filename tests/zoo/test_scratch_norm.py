@@ -52,6 +52,15 @@ def test_one_value_for_each_channel_is_refused_in_training() -> None:
     assert norm.train()(torch.zeros(1, 3, 1, 2)).shape == (1, 3, 1, 2)
 
 
+@pytest.mark.parametrize("options", [{"momentum": 7}, {"momentum": -0.1}, {"eps": -1}, {"eps": 0}], ids=str)
+def test_numbers_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=f"^{name} is {value}, but must be "):
+        BatchNorm(3, **options)
+    BatchNorm(3, momentum=0.0)
+    BatchNorm(3, momentum=1.0)
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_layer_norm_equals_torch(dims: int) -> None:
     x = 3 * torch.randn(4, 3, 5, 6) + 1

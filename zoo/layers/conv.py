@@ -5,7 +5,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo._checks import check_positive
+from zoo._checks import check_at_least, check_positive
 
 __all__ = ["ConvBlock"]
 
@@ -16,17 +16,17 @@ class ConvBlock(nn.Module):
     With batch normalisation the convolution has no bias: it would be subtracted again with the mean.
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
-        kernel_size: Height and width of the kernel in pixels.
-        stride: In pixels.
-        padding: Zeros on each side in pixels, ``valid`` for none, or ``same`` for as many as keep height and
-            width (with stride 1 only).
+        in_channels: Channels that come in, positive.
+        out_channels: Channels that go out, positive.
+        kernel_size: Height and width of the kernel in pixels, positive.
+        stride: In pixels, positive.
+        padding: Zeros on each side in pixels, at least 0; ``valid`` for none, or ``same`` for as many as keep
+            height and width (with stride 1 only).
         batch_norm: Normalise between convolution and ReLU.
-        eps: Added to the variance where it is normalised.
+        eps: Added to the variance where it is normalised, positive.
 
     Raises:
-        ValueError: If a number of channels is not positive, or ``same`` is asked for with a stride.
+        ValueError: If a number is out of its range, or ``same`` is asked for with a stride.
     """
 
     def __init__(
@@ -43,6 +43,11 @@ class ConvBlock(nn.Module):
         super().__init__()
         check_positive("in_channels", in_channels)
         check_positive("out_channels", out_channels)
+        check_positive("kernel_size", kernel_size)
+        check_positive("stride", stride)
+        if isinstance(padding, int):
+            check_at_least("padding", padding, 0)
+        check_positive("eps", eps)
         self.conv = nn.Conv2d(
             in_channels,
             out_channels,

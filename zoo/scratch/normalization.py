@@ -158,9 +158,12 @@ class BatchNorm(nn.Module):
 
     Args:
         num_features: Channels, or features of vectors, positive.
-        momentum: Weight of the new value in a running one.
-        eps: Added to the variance.
+        momentum: Weight of the new value in a running one, in [0, 1].
+        eps: Added to the variance, positive.
         unbiased: As in :func:`batch_norm`.
+
+    Raises:
+        ValueError: If one of them is out of its range.
 
     Attributes:
         running_mean: Running mean (num_features,), zeros at first; a buffer, so that it is saved and moves to
@@ -176,6 +179,9 @@ class BatchNorm(nn.Module):
     ) -> None:
         super().__init__()
         check_positive("num_features", num_features)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum is {momentum!r}, but must be in [0, 1]")
+        check_positive("eps", eps)
         self.momentum = momentum
         self.eps = eps
         self.unbiased = unbiased
