@@ -1,34 +1,28 @@
 """``design-space``: networks drawn from design spaces, trained a little, and the spaces' errors (8.8)."""
 
 import argparse
-import csv
 import inspect
-import io
 import itertools
-import json
 import os
 import statistics
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from callbacks._files import write_atomically
 from zoo_cli.errors import FAILED, INTERRUPTED, CommandError
 from zoo_cli.names import class_of
 from zoo_cli.run import silence_what_is_not_ours
+from zoo_cli.samples import Row, claim, lock, not_writable, read_rows, write_rows
 from zoo_cli.sources import Setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["design_space"]
 
 DESCRIPTION = """Draw networks from AnyNetA to AnyNetE, train each a little, and compare the distributions of
 their validation errors. Writes samples.csv, a row as soon as a network is trained, and edf.png. The same
 command again goes on where it was stopped, and with more samples or other spaces adds to them."""
-
-COLUMNS = (
-    *("space", "index", "error", "loss", "parameters", "multiplications", "seconds"),
-    *("stem_channels", "depths", "widths", "bottleneck_ratios", "group_widths"),
-)
-Row = dict[str, str]
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,8 +50,16 @@ def design_space(args: list[str]) -> int:
         return 0
     options = _parse(args)
     output = Path(options.output)
-    _claim(output, options)
-    rows = _read_rows(output / "samples.csv")
+    with lock(output):
+        _compare(output, options)
+    return 0
+
+
+def _compare(output: Path, options: argparse.Namespace) -> None:
+    """Train the networks that are missing in a folder, and compare the spaces."""
+    rows = read_rows(output / "samples.csv")
+    shared = {k: v for k, v in vars(options).items() if k not in ("spaces", "samples", "output")}
+    claim(output, shared, has_samples=bool(rows))
     done = {(row["space"], int(row["index"])) for row in rows}
     wanted = list(itertools.product(range(options.samples), options.spaces))
     missing = [(space, index) for index, space in wanted if (space, index) not in done]
@@ -67,7 +69,7 @@ def design_space(args: list[str]) -> int:
         for space, index in missing:
             row = _train(space, index, options, datamodule)
             rows.append(row)
-            _write(output / "samples.csv", _csv_of(rows))
+            write_rows(output / "samples.csv", rows)
             print(
                 f"AnyNet{space} {index}  error {float(row['error']):.4f}  parameters {row['parameters']}  "
                 f"multiplications {row['multiplications']}  {row['seconds']} s",
@@ -82,9 +84,8 @@ def design_space(args: list[str]) -> int:
         for space in options.spaces
     }
     print("\n".join(_summary(errors)))
-    _draw(output / "edf.png", errors)
+    _save(_draw(errors), output / "edf.png")
     print(f"wrote {output / 'samples.csv'} and {output / 'edf.png'}")
-    return 0
 
 
 def _parser() -> Parser:
@@ -96,7 +97,11 @@ def _parser() -> Parser:
     add("--image_size", type=int, default=32, help="height and width in pixels (default: 32)")
     add("--batch_size", type=int, default=128, help="images in a batch (default: 128)")
     add("--epochs", type=int, default=1, help="epochs for each network (default: 1)")
-    add("--limit_train_batches", type=int, help="batches in an epoch (default: all)")
+    add(
+        "--limit_train_batches",
+        type=int,
+        help="batches in an epoch (default: all, but for a last one of a single image)",
+    )
     add("--limit_val_batches", type=int, help="batches to measure the error on (default: all)")
     add("--lr", type=float, default=0.1, help="learning rate at the start of a cosine (default: 0.1)")
     add(
@@ -145,57 +150,6 @@ def _parse(args: list[str]) -> argparse.Namespace:
     return options
 
 
-def _claim(output: Path, options: argparse.Namespace) -> None:
-    """Write down the settings that all samples in a folder share, or compare them with those there.
-
-    Raises:
-        CommandError: If the samples there come from other settings, or nothing can be written.
-    """
-    shared = {k: v for k, v in vars(options).items() if k not in ("spaces", "samples", "output")}
-    path = output / "settings.json"
-    if not path.exists():
-        _write(path, (json.dumps(shared, indent=2) + "\n").encode())
-        return
-    try:
-        there = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{path}: cannot be read ({error}); choose another --output", FAILED) from error
-    for name, value in shared.items():
-        if there.get(name) != value:
-            raise CommandError(
-                f"--{name} is {value}, but the samples in {output} were made with {there.get(name)}; choose "
-                "another --output"
-            )
-
-
-def _read_rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-            for row in rows:
-                int(row["index"]), float(row["error"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CommandError(f"{path}: cannot be read ({error}); choose another --output", FAILED) from error
-    return rows
-
-
-def _csv_of(rows: list[Row]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise CommandError(f"--output {path.parent}: cannot be written ({error.strerror})", FAILED) from error
-
-
 def _data(options: argparse.Namespace) -> Any:
     """The datamodule, its files read."""
     from datamodules.interface.errors import DataError
@@ -242,20 +196,19 @@ def _train(space: str, index: int, options: argparse.Namespace, datamodule: Any)
         )
     except ValueError as none_found:
         raise CommandError(f"AnyNet{space}: {none_found}") from none_found
-    batches = len(datamodule.train_dataloader())
-    steps = options.epochs * min(batches, options.limit_train_batches or batches)
+    batches = _batches(datamodule, options)
     torch.manual_seed(seed)
     model = zoo.AnyNet(
         **sizes.arguments(),
         **images,
         init="kaiming_normal",
         optimizer=lambda p: torch.optim.SGD(p, lr=options.lr, momentum=0.9, weight_decay=5e-5),
-        lr_scheduler=lambda o: zoo.WarmupCosine(o, total_steps=steps),
+        lr_scheduler=lambda o: zoo.WarmupCosine(o, total_steps=options.epochs * batches),
         lr_scheduler_config={"interval": "step"},
     )
     trainer = Trainer(
         max_epochs=options.epochs,
-        limit_train_batches=options.limit_train_batches,
+        limit_train_batches=batches,
         limit_val_batches=options.limit_val_batches,
         devices=1,
         logger=False,
@@ -296,6 +249,18 @@ def _train(space: str, index: int, options: argparse.Namespace, datamodule: Any)
     }
 
 
+def _batches(datamodule: Any, options: argparse.Namespace) -> int:
+    """How many batches of an epoch to train on: all, but for a last one of a single image.
+
+    Batch normalisation cannot train on it where a stage's output is one pixel.
+    """
+    loader = datamodule.train_dataloader()
+    batches = len(loader)
+    if batches > 1 and loader.batch_sampler.size % options.batch_size == 1:
+        batches -= 1
+    return min(batches, options.limit_train_batches or batches)
+
+
 def _summary(errors: dict[str, list[float]]) -> list[str]:
     """A line for each space, and one for each pair: which is better at every error."""
     from zoo.cnn.design_space import dominates
@@ -315,9 +280,9 @@ def _summary(errors: dict[str, list[float]]) -> list[str]:
     return lines
 
 
-def _draw(path: Path, errors: dict[str, list[float]]) -> None:
-    """The distribution functions, as steps."""
-    from callbacks._pictures import new_figure, save_figure
+def _draw(errors: dict[str, list[float]]) -> "Figure":
+    """The distribution functions, as steps, in the order of the spaces."""
+    from callbacks._pictures import new_figure
 
     figure = new_figure(6, 4)
     axes = figure.add_subplot()
@@ -335,7 +300,13 @@ def _draw(path: Path, errors: dict[str, list[float]]) -> None:
     axes.set_ylabel("share of networks with at most this error")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+    return figure
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    from callbacks._pictures import save_figure
+
     try:
         save_figure(figure, path)
     except OSError as error:
-        raise CommandError(f"--output {path.parent}: cannot be written ({error.strerror})", FAILED) from error
+        raise not_writable(path.parent, error) from error

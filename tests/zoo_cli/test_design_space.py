@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.zoo_cli.conftest import Run
+from zoo.cnn.design_space import error_edf
 from zoo_cli import design_space as command
 
 # A stem of 8 channels and four stages of one narrow block need about 100,000 multiplications.
@@ -44,7 +46,8 @@ def test_networks_are_trained_recorded_and_compared(succeed: Run) -> None:
         errors = sorted(float(found[space, str(i)]["error"]) for i in range(2))
         median = sum(errors) / 2
         assert f"AnyNet{space}  networks 2  least error {errors[0]:.4f}  median {median:.4f}" in out
-    assert "dominates" in out
+    first, second = (sorted(float(found[space, str(i)]["error"]) for i in range(2)) for space in "AE")
+    assert command._summary({"A": first, "E": second})[-1] in out.splitlines()
     assert Path("out/edf.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads(Path("out/settings.json").read_text())["image_size"] == 8
 
@@ -85,10 +88,65 @@ def test_a_second_start_goes_on_and_changes_nothing(
     assert trained == []
 
 
+def test_two_commands_do_not_work_in_one_folder(
+    succeed: Run, monkeypatch: pytest.MonkeyPatch, one_line_error: Callable[..., str]
+) -> None:
+    """The second, started while the first trains, leaves everything as it is; afterwards it may go on."""
+    second = (*FLAGS, "--spaces", "B", "--samples", "1")
+    train = command._train
+
+    def meanwhile(space: str, index: int, *rest: object) -> Row:
+        if space == "A":
+            line = one_line_error(1, *second)
+            assert "--output out: another process is at work there; wait or choose another --output" in line
+            succeed(*second[:-4], "--spaces", "C", "--samples", "1", "--output", "other")
+        return train(space, index, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(command, "_train", meanwhile)
+    succeed(*FLAGS, "--spaces", "A", "--samples", "1")
+    assert set(rows()) == {("A", "0")}
+    assert set(rows("other")) == {("C", "0")}
+    succeed(*second)
+    assert set(rows()) == {("A", "0"), ("B", "0")}
+
+
+def test_a_last_batch_of_one_image_is_left_out(succeed: Run) -> None:
+    """Digits has 1297 training images: two batches of 648, which are all but one."""
+    flags = (*FLAGS[:5], "--batch_size", "648", *FLAGS[9:], "--spaces", "A", "--samples", "1")
+    succeed(*flags)
+    succeed(*flags, "--limit_train_batches", "2", "--output", "limited")
+    succeed(*flags, "--limit_train_batches", "1", "--output", "less")
+    assert without_time(rows()["A", "0"]) == without_time(rows("limited")["A", "0"])
+    assert rows()["A", "0"]["loss"] != rows("less")["A", "0"]["loss"]
+
+
+def test_any_other_last_batch_is_trained_on(succeed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1297 images are 2 * 432 + 433 and 7 * 185 + 2."""
+    counts = []
+    batches = command._batches
+
+    def record(*given: object) -> int:
+        counts.append(batches(*given))  # type: ignore[arg-type]
+        return 1
+
+    monkeypatch.setattr(command, "_batches", record)
+    flags = (*FLAGS[:5], *FLAGS[9:], "--spaces", "A", "--samples", "1")
+    for size in ("1297", "1296", "648", "433", "185"):
+        succeed(*flags, "--batch_size", size, "--output", size)
+    assert counts == [1, 1, 2, 3, 8]
+
+
 def test_other_settings_do_not_mix(succeed: Run, one_line_error: Callable[..., str]) -> None:
     succeed(*FLAGS, "--spaces", "A", "--samples", "1")
     line = one_line_error(2, *FLAGS, "--spaces", "A", "--samples", "1", "--seed", "3")
     assert "--seed is 3, but the samples in out were made with 0; choose another --output" in line
+
+
+def test_settings_without_samples_bind_nobody(succeed: Run, one_line_error: Callable[..., str]) -> None:
+    """A mistake in the first command must not be an obstacle to the second."""
+    one_line_error(2, *FLAGS, "--data", "Digit")
+    succeed(*FLAGS, "--spaces", "A", "--samples", "1")
+    assert json.loads(Path("out/settings.json").read_text())["data"] == "Digits"
 
 
 def test_a_network_that_diverges_has_error_1(succeed: Run) -> None:
@@ -135,10 +193,96 @@ def test_output_that_cannot_be_written(one_line_error: Callable[..., str]) -> No
     assert "--output file/runs: cannot be written" in line
 
 
-def test_samples_that_cannot_be_read(one_line_error: Callable[..., str]) -> None:
+HEAD = "space,index,error,loss,parameters,multiplications,seconds,stem_channels,depths,widths,"
+HEAD += "bottleneck_ratios,group_widths"
+GOOD = "A,0,0.5,1.0,1,1,1.0,8,1 1 1 1,8 8 8 8,1 1 1 1,1 1 1 1"
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ("space,index\nA,0\n", "its columns must be space, index, error,"),
+        (f"{HEAD},more\n{GOOD},1\n", "its columns must be space, index, error,"),
+        (f"{HEAD}\n{GOOD},1\n", "a row has 13 cells, but must have 12"),
+        (f"{HEAD}\n{GOOD}\nA,1,0.5\n", "a row has 3 cells, but must have 12"),
+        (f"{HEAD}\n{GOOD}\n".replace("0.5", "1.5"), "index 0 has error 1.5"),
+        (f"{HEAD}\n{GOOD}\n".replace("0.5", "nan"), "index 0 has error nan"),
+        (f"{HEAD}\n{GOOD}\n".replace("A,0", "A,x"), "invalid literal for int() with base 10: 'x'"),
+        ("", "not enough values"),
+    ],
+)
+def test_samples_that_cannot_be_read(
+    one_line_error: Callable[..., str], monkeypatch: pytest.MonkeyPatch, samples: str, message: str
+) -> None:
+    """They are told apart before anything is read or trained, and stay."""
+    monkeypatch.delattr(command, "_data")
     Path("out").mkdir()
-    Path("out/samples.csv").write_text("space,index\nA,0\n")
-    assert "samples.csv: cannot be read" in one_line_error(1, *FLAGS)
+    Path("out/settings.json").write_text("{}")
+    Path("out/samples.csv").write_text(samples)
+    line = one_line_error(1, *FLAGS)
+    assert f"samples.csv: cannot be read ({message}" in line
+    assert "choose another --output" in line
+    assert Path("out/samples.csv").read_text() == samples
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (None, "No such file or directory"),
+        ("[]", "it holds no settings"),
+        ('"seed"', "it holds no settings"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_settings_that_cannot_be_read(
+    one_line_error: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: str | None,
+    message: str,
+) -> None:
+    """Samples of which nothing says how they were made are not mixed with others."""
+    monkeypatch.delattr(command, "_data")
+    Path("out").mkdir()
+    Path("out/samples.csv").write_text(f"{HEAD}\n{GOOD}\n")
+    if settings is not None:
+        Path("out/settings.json").write_text(settings)
+    line = one_line_error(1, *FLAGS)
+    assert "settings.json: cannot be read (" in line
+    assert message in line
+    assert "choose another --output" in line
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "line"),
+    [
+        ([0.1, 0.2], [0.2, 0.3], "AnyNetA dominates AnyNetE"),
+        ([0.2, 0.3], [0.1, 0.3], "AnyNetE dominates AnyNetA"),
+        ([0.1, 0.4], [0.2, 0.3], "neither of AnyNetA and AnyNetE dominates the other"),
+        ([0.1, 0.2], [0.2, 0.1], "neither of AnyNetA and AnyNetE dominates the other"),
+    ],
+)
+def test_which_space_dominates(first: list[float], second: list[float], line: str) -> None:
+    assert command._summary({"A": first, "E": second})[2:] == [line]
+
+
+def test_the_curves_are_the_distribution_functions() -> None:
+    errors = {"A": [0.5, 0.2, 0.5, 0.9], "E": [0.3, 0.1, 0.2]}
+    axes = command._draw(errors).axes[0]
+    points = torch.tensor(
+        [error + shift for values in errors.values() for error in values for shift in (-0.01, 0, 0.01)],
+        dtype=torch.float64,
+    )
+    for line, (space, values) in zip(axes.lines, errors.items(), strict=True):
+        assert line.get_drawstyle() == "steps-post"  # at an error, the height that begins there
+        edges, heights = torch.from_numpy(line.get_xydata().T.copy())
+        assert edges[0] < points.min()
+        assert edges[-1] > points.max()
+        drawn = heights[torch.searchsorted(edges, points, right=True) - 1]
+        torch.testing.assert_close(drawn, error_edf(torch.tensor(values, dtype=torch.float64), points))
+        assert str(line.get_label()).startswith(f"AnyNet{space}: {len(values)} networks, median ")
+    low, high = axes.get_xlim()
+    assert low < points.min()
+    assert high > points.max()
 
 
 def test_help(succeed: Run) -> None:
