@@ -2,12 +2,17 @@
 
 import csv
 import json
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import zoo
+from datamodules.interface.batches import ImageBatch
+from datamodules.loaders import BatchSampler, TensorLoader
 from tests.zoo_cli.conftest import Run
 from zoo.cnn.design_space import error_edf
 from zoo_cli import design_space as command
@@ -120,20 +125,42 @@ def test_a_last_batch_of_one_image_is_left_out(succeed: Run) -> None:
     assert rows()["A", "0"]["loss"] != rows("less")["A", "0"]["loss"]
 
 
-def test_any_other_last_batch_is_trained_on(succeed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """1297 images are 2 * 432 + 433 and 7 * 185 + 2."""
-    counts = []
-    batches = command._batches
+@pytest.mark.parametrize(
+    ("images", "size", "limit", "expected"),
+    [
+        (32, 16, None, 2),
+        (33, 16, None, 2),
+        (34, 16, None, 3),
+        (47, 16, None, 3),
+        (33, 16, 3, 2),
+        (33, 16, 1, 1),
+        (34, 16, 3, 3),
+        (34, 16, 9, 3),
+        (16, 16, None, 1),
+        (1, 16, None, 1),  # not none: that would be no training, without a word
+    ],
+)
+def test_number_of_batches(images: int, size: int, limit: int | None, expected: int) -> None:
+    data = ImageBatch(torch.zeros(images, 1, 2, 2), torch.zeros(images, dtype=torch.int64))
+    loader = TensorLoader(data, BatchSampler(images, size, shuffle=True))
+    datamodule = SimpleNamespace(train_dataloader=lambda: loader)
+    options = Namespace(batch_size=size, limit_train_batches=limit)
+    assert command._batches(datamodule, options) == expected
 
-    def record(*given: object) -> int:
-        counts.append(batches(*given))  # type: ignore[arg-type]
-        return 1
 
-    monkeypatch.setattr(command, "_batches", record)
-    flags = (*FLAGS[:5], *FLAGS[9:], "--spaces", "A", "--samples", "1")
-    for size in ("1297", "1296", "648", "433", "185"):
-        succeed(*flags, "--batch_size", size, "--output", size)
-    assert counts == [1, 1, 2, 3, 8]
+def test_the_rate_falls_to_zero_with_the_last_step(succeed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedules = []
+    make = zoo.WarmupCosine
+
+    def record(optimizer: torch.optim.Optimizer, *, total_steps: int) -> zoo.WarmupCosine:
+        schedules.append(make(optimizer, total_steps=total_steps))
+        return schedules[-1]
+
+    monkeypatch.setattr(zoo, "WarmupCosine", record)
+    flags = (*FLAGS[:5], "--batch_size", "648", *FLAGS[9:], "--spaces", "A", "--samples", "1")
+    succeed(*flags, "--epochs", "2")
+    assert [schedule.last_epoch for schedule in schedules] == [4]
+    assert schedules[0].get_last_lr() == pytest.approx([0], abs=1e-9)
 
 
 def test_other_settings_do_not_mix(succeed: Run, one_line_error: Callable[..., str]) -> None:
