@@ -158,11 +158,20 @@ def test_q1_no_model_leaves_a_weight_out(name: str) -> None:
 def test_q1_networks_that_the_book_leaves_at_torchs_start_are_xavier_here(
     model: type[ImageClassifier],
 ) -> None:
-    for module in model().net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            area = module.weight[0, 0].numel()
-            bound = math.sqrt(6 / (area * (module.weight.shape[0] + module.weight.shape[1])))
-            assert 0.9 * bound < module.weight.abs().max().item() <= bound * (1 + 1e-6)
+    assert_starts_xavier(model())
+
+
+def assert_starts_xavier(model: ImageClassifier) -> None:
+    weights = [m.weight for m in model.net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert weights
+    for weight in weights:
+        bound = math.sqrt(6 / (weight[0, 0].numel() * (weight.shape[0] + weight.shape[1])))
+        assert 0.9 * bound < weight.abs().max().item() <= bound * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("model", [zoo.LeNet, zoo.VGG11, zoo.NiN, zoo.GoogLeNet, zoo.BNLeNet, zoo.ResNet18])
+def test_erratum_19_other_convolutional_networks_are_xavier_too(model: type[ImageClassifier]) -> None:
+    assert_starts_xavier(model(image_size=67))
 
 
 # Q30: weights are named, not asked for by a flag that torchvision deprecates
@@ -343,6 +352,23 @@ def test_erratum_19_googlenets_second_module_has_a_relu_after_each_convolution()
     for name in ("conv2", "conv3"):
         assert seen[f"{name}.conv"].min() < 0
         torch.testing.assert_close(seen[name], seen[f"{name}.conv"].clamp(min=0), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("model", [zoo.BNLeNet, zoo.BNLeNetScratch])
+def test_erratum_19_lenet_with_batch_norm_averages_as_lenet_does(model: type[ImageClassifier]) -> None:
+    net = model(image_size=16).net
+    seen: dict[str, Tensor] = {}
+    for name in ("bn1", "bn2"):
+        net.get_submodule(name).register_forward_hook(
+            lambda _m, _i, output, name=name: seen.update({name: output})
+        )
+    for name in ("conv2", "fc1"):
+        net.get_submodule(name).register_forward_pre_hook(
+            lambda _m, inputs, name=name: seen.update({name: inputs[0]})
+        )
+    net(torch.rand(2, 1, 16, 16))
+    torch.testing.assert_close(seen["conv2"], F.avg_pool2d(seen["bn1"].sigmoid(), 2))
+    torch.testing.assert_close(seen["fc1"].flatten(1), F.avg_pool2d(seen["bn2"].sigmoid(), 2).flatten(1))
 
 
 # Guards over the source of what is shipped

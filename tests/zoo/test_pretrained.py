@@ -11,6 +11,7 @@ import lightning as L
 import pytest
 import torch
 import torchvision
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
 import zoo
@@ -48,6 +49,16 @@ def test_other_classes_and_channels_keep_their_start_and_are_named_in_one_line(
         torch.testing.assert_close(
             value, (fresh.state_dict() if replaced else published)[key], atol=0, rtol=0
         )
+
+
+def test_only_the_first_process_tells_what_was_not_loaded(
+    saved: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 1, raising=False)
+    model = zoo.ResNet(variant="resnet18", num_classes=7, weights=str(saved))
+    assert caplog.records == []
+    published = torch.load(saved, weights_only=True)
+    torch.testing.assert_close(model.net.conv1.weight.detach(), published["conv1.weight"], atol=0, rtol=0)
 
 
 def test_file_of_another_architecture_names_the_first_three_keys(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """DenseNet: shapes, counts, equality with functions and with torchvision, recomputation."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -206,6 +207,29 @@ def test_recomputation_goes_on_with_the_momentum_that_was_there() -> None:
         layer(torch.rand(2, 4, 3, 3)).sum().backward()
         assert layer.norm1.momentum == momentum
     assert layer.norm1.num_batches_tracked == 2
+
+
+def test_compiled_recomputation_learns_the_same_and_counts_each_batch_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The suite's shape checks would break the graph.
+    for cls, name in (
+        (DenseBlock, "forward"),
+        (BottleneckLayer, "forward"),
+        (BottleneckLayer, "_first_half"),
+    ):
+        monkeypatch.setattr(cls, name, inspect.unwrap(getattr(cls, name)))
+    plain, frugal = (
+        DenseBlock([BottleneckLayer(c, 2, dropout=0.0, memory_efficient=memory_efficient) for c in (4, 6, 8)])
+        for memory_efficient in (False, True)
+    )
+    frugal.load_state_dict(plain.state_dict())
+    frugal.compile(backend="aot_eager", fullgraph=True)
+    for _ in range(2):
+        x = torch.rand(2, 4, 5, 5)
+        torch.testing.assert_close(gradients_of(frugal, x), gradients_of(plain, x), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(frugal.state_dict(), plain.state_dict(), atol=1e-6, rtol=1e-5)
+    assert frugal.denselayer3.norm1.num_batches_tracked == 2
 
 
 def kept_for_the_backward_pass(layer: nn.Module, maps: list[Tensor]) -> int:
