@@ -6,11 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import zoo
+from tests.zoo.models import count
 from zoo.builders import CenteredLayer, FixedHiddenNetwork, MyLinear
-
-
-def count(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 def test_parameter_counts_are_the_books() -> None:

@@ -18,6 +18,7 @@ from datamodules.interface.registry import Entry
 from datamodules.loaders import BatchSampler, TensorLoader
 from tests.zoo import state_dict_keys
 from tests.zoo.full_sizes import FULL_SIZES
+from tests.zoo.models import tiny
 from zoo._hparams import CLASS_PATH
 from zoo.tasks import Regressor, Task
 
@@ -63,12 +64,6 @@ SLOW_TO_TRACE = {
 }
 
 WIDTHS = ("in_features", "out_features", "in_channels", "num_classes", "image_size")
-
-
-def tiny(name: str, **arguments: Any) -> Task:
-    entry = zoo.MODELS[name]
-    model: Task = entry.cls(**{**entry.tiny, **arguments})
-    return model
 
 
 def arguments_of(name: str) -> dict[str, inspect.Parameter]:

@@ -7,11 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
 from tests.zoo.cnn.torchvision_twin import torchvision_twin
+from tests.zoo.models import count
 from zoo.cnn.alexnet import BOOK, CANONICAL, AlexNetNetwork, AlexNetSize
-
-
-def count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def network(
@@ -154,15 +151,6 @@ def test_smallest_image(size: AlexNetSize, smallest: int) -> None:
 def test_other_image_sizes(image_size: int) -> None:
     net = network(BOOK, image_size=image_size, in_channels=1)
     assert net(torch.rand(2, 1, image_size, image_size)).shape == (2, 5)
-
-
-@pytest.mark.parametrize("size", [BOOK, CANONICAL])
-def test_head_sees_the_features(size: AlexNetSize) -> None:
-    net = network(size, image_size=70).eval()
-    x = torch.rand(2, 3, 70, 70)
-    features = net.forward_features(x)
-    assert features.shape == (2, net.num_features)
-    torch.testing.assert_close(net.get_submodule(net.head_names[0])(features), net(x))
 
 
 def test_canonical_starts_as_the_paper_says() -> None:

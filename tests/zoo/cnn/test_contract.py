@@ -2,13 +2,13 @@
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import zoo
+from tests.zoo.models import tiny
 from zoo.tasks import ImageClassifier
 
 zoo.list_models()
@@ -18,10 +18,6 @@ NAMES = sorted(
     if entry.cls.__module__.startswith("zoo.cnn.") and issubclass(entry.cls, ImageClassifier)
 )
 PRETRAINED = [name for name in NAMES if "weights" in inspect.signature(zoo.MODELS[name].cls).parameters]
-
-
-def tiny(name: str, **arguments: Any) -> Any:
-    return zoo.MODELS[name].cls(**{**zoo.MODELS[name].tiny, **arguments})
 
 
 def test_there_are_networks() -> None:
@@ -37,13 +33,18 @@ def test_data_and_network_meet_in_the_same_arguments(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_features_are_one_vector_for_each_image(name: str) -> None:
+def test_features_are_one_vector_for_each_image_and_what_the_last_layer_sees(name: str) -> None:
     model = tiny(name).eval()
     images = model.example_batch(3)[0]
     features = model.net.forward_features(images)
     assert features.shape == (3, model.net.num_features)
     torch.testing.assert_close(features[:1], model.net.forward_features(images[:1]), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(features[0], features[1])
+    linear = [module for module in model.net.modules() if isinstance(module, nn.Linear)]
+    if name == "NiN":  # its last layer makes maps, and their means are the logits
+        assert linear == []
+    else:
+        torch.testing.assert_close(linear[-1](features), model(images), atol=1e-6, rtol=1e-5)
 
 
 def smallest_image_size(name: str) -> int:

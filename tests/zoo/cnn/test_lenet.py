@@ -7,11 +7,8 @@ import torch
 from torch import nn
 
 import zoo
+from tests.zoo.models import count
 from zoo.cnn.lenet import LeNetNetwork
-
-
-def count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def shapes(net: LeNetNetwork) -> dict[str, tuple[int, ...]]:

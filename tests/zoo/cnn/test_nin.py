@@ -1,6 +1,5 @@
 """Network in network: shapes, the block as fully connected layers for each pixel, and its features."""
 
-import pytest
 import torch
 from torch import nn
 
@@ -77,12 +76,3 @@ def test_dropout_stands_before_the_last_block() -> None:
     maps = nn.functional.dropout(net.features(x), 0.5)
     torch.testing.assert_close(logits, net.head(maps).mean(dim=(2, 3)))
     assert not torch.allclose(logits, net.eval()(x))
-
-
-def test_smallest_image() -> None:
-    net = NiNNetwork(in_channels=1, num_classes=5, image_size=67, dropout=0.5).train()
-    assert net(torch.rand(2, 1, 67, 67)).shape == (2, 5)
-    with pytest.raises(RuntimeError, match="Output size is too small"):
-        net(torch.rand(2, 1, 66, 66))
-    with pytest.raises(ValueError, match=r"^image_size is 66, but must be at least 67$"):
-        zoo.NiN(image_size=66)

@@ -10,14 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
 from tests.zoo.cnn.torchvision_twin import torchvision_twin
+from tests.zoo.models import count
 from zoo.cnn.anynet import AnyNetNetwork
 from zoo.cnn.regnet import REGNETS, RegNetSize
 from zoo.layers.resnext import ResNeXtBlock, SqueezeExcitation
-
-
-def count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
 
 # As torchvision publishes them.
 COUNTS = {

@@ -136,20 +136,6 @@ def test_canonical_convolutions_start_as_he_and_others_proposed() -> None:
     assert abs(weight.mean()) < 1e-3
 
 
-def test_head_sees_the_features() -> None:
-    model = zoo.ResNet18Small(image_size=8).eval()
-    x = torch.rand(2, 1, 8, 8)
-    features = model.net.forward_features(x)
-    assert features.shape == (2, model.net.num_features)
-    torch.testing.assert_close(model.net.fc(features), model(x))
-
-
-def test_one_pixel_is_enough() -> None:
-    for name in ("ResNet18", "ResNet18Small", "ResNet"):
-        model = zoo.create(name, image_size=1, num_classes=2)
-        assert model(model.example_batch(2)[0]).shape == (2, 2)
-
-
 def test_unknown_variant_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"^variant is 'resnet51', but must be one of resnet18, .*mean resnet5"

@@ -11,14 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
 from tests.zoo.cnn.torchvision_twin import torchvision_twin
+from tests.zoo.models import count
 from zoo.cnn.resnet import Bottleneck, ResNetNetwork
 from zoo.cnn.resnext import RESNEXTS
 from zoo.layers.resnext import ResNeXtBlock, SqueezeExcitation
-
-
-def count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
 
 # The first two as published; the third as the second in 64 groups of 4 in place of 32 of 8, which halves the
 # 9 * w * w / groups weights of the 3 x 3 convolutions.

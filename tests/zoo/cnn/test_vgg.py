@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 import zoo
 from tests.zoo.cnn.torchvision_twin import torchvision_twin
-from zoo.cnn.vgg import BOOK, VGGS, VGGNetwork, vgg_block
+from tests.zoo.models import count
+from zoo.cnn.vgg import VGGS, VGGNetwork, vgg_block
 
 # As published; batch normalisation adds two numbers for each channel.
 COUNTS = {
@@ -19,10 +20,6 @@ COUNTS = {
     "vgg16_bn": 138_357_544 + 2 * (2 * 64 + 2 * 128 + 3 * 256 + 6 * 512),
     "vgg19_bn": 143_667_240 + 2 * (2 * 64 + 2 * 128 + 4 * 256 + 8 * 512),
 }
-
-
-def count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def network_of(model: zoo.VGG | zoo.VGG11) -> VGGNetwork:
@@ -139,16 +136,6 @@ def test_smallest_image() -> None:
 def test_other_image_sizes(image_size: int) -> None:
     model = zoo.VGG11(image_size=image_size, hidden_size=8)
     assert model(model.example_input_array).shape == (2, 10)
-
-
-def test_head_sees_the_features() -> None:
-    net = VGGNetwork(
-        size=BOOK, in_channels=1, num_classes=5, image_size=40, hidden_size=8, dropout=0.5
-    ).eval()
-    x = torch.rand(2, 1, 40, 40)
-    features = net.forward_features(x)
-    assert features.shape == (2, net.num_features)
-    torch.testing.assert_close(net.get_submodule(net.head_names[0])(features), net(x))
 
 
 def test_canonical_starts_as_torchvisions() -> None:

@@ -1,0 +1,20 @@
+"""What several files of tests ask of models."""
+
+from typing import Any
+
+from torch import nn
+
+import zoo
+from zoo.tasks import Task
+
+
+def tiny(name: str, **arguments: Any) -> Task:
+    """The small version that is registered, with other arguments if given."""
+    entry = zoo.MODELS[name]
+    model: Task = entry.cls(**{**entry.tiny, **arguments})
+    return model
+
+
+def count(module: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in module.parameters())
