@@ -70,9 +70,11 @@ def format_steps(measured: dict[str, Steps]) -> str:
             [
                 name,
                 *(spread([1e3 * s for s in side], 0) for side in (steps.zoo, steps.torchvision)),
-                verdict(ratio, at_most=TIMES_TORCHVISION),
+                verdict(ratio, at_most=TIMES_TORCHVISION, digits=3),
                 *(f"{count / 1e6:,.0f}" for count in (steps.zoo_bytes, steps.torchvision_bytes)),
-                verdict(steps.zoo_bytes / steps.torchvision_bytes, at_most=TIMES_TORCHVISION_MEMORY),
+                verdict(
+                    steps.zoo_bytes / steps.torchvision_bytes, at_most=TIMES_TORCHVISION_MEMORY, digits=3
+                ),
             ]
         )
     return table(rows)
@@ -95,7 +97,7 @@ def format_accelerator(device: str, zoo: Sequence[float], bare: Sequence[float])
     """
     lost = statistics.median(1 - z / b for z, b in zip(zoo, bare, strict=True))
     header = ["device", "zoo, images/s", "bare loop, images/s", "lost outside the step"]
-    return table([header, [device, spread(zoo, 0), spread(bare, 0), verdict(lost, at_most=LOST)]])
+    return table([header, [device, spread(zoo, 0), spread(bare, 0), verdict(lost, at_most=LOST, digits=3)]])
 
 
 def measure_steps(name: str, given: argparse.Namespace) -> Steps:

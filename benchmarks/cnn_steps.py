@@ -1,7 +1,8 @@
 """Training steps of a network of torchvision's in a bare loop: the zoo's own, torchvision's, or both in turn.
 
 ``cnn.py`` runs it in fresh processes. Each side computes on the same weights, the same random images and the
-same optimizer; the zoo's step is the model's own ``training_step``, metrics included.
+same optimizer; the zoo's step is the model's own ``training_step``, metrics included. On an accelerator it is
+the step that a run of the command line takes, with the model's own optimizer.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -49,9 +50,14 @@ def make_twin(name: str) -> nn.Module:
     return torchvision.models.get_model(name, **options)  # type: ignore[no-any-return]
 
 
-def zoo_step(model: Any, batch: ImageBatch) -> Step:
+def sgd(net: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of both sides."""
+    return torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
+
+
+def zoo_step(model: Any, batch: ImageBatch, optimizer: torch.optim.Optimizer) -> Step:
     """A step of the zoo's model, in training mode."""
-    optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
+    model.train()
 
     def step() -> None:
         loss: Tensor = model.training_step(batch, 0)
@@ -64,7 +70,7 @@ def zoo_step(model: Any, batch: ImageBatch) -> Step:
 
 def torchvision_step(net: nn.Module, batch: ImageBatch) -> Step:
     """A step of torchvision's network, in training mode."""
-    optimizer = torch.optim.SGD(net.train().parameters(), lr=1e-3, momentum=0.9)
+    optimizer = sgd(net.train())
 
     def step() -> None:
         output = net(batch.image)
@@ -91,7 +97,7 @@ def make_steps(name: str, sides: list[str], batch: ImageBatch) -> dict[str, Step
         model = make_model(name, batch.image.shape[-1])
         if twin is not None:
             model.net.load_state_dict(twin.state_dict())
-        steps["zoo"] = zoo_step(model, batch)
+        steps["zoo"] = zoo_step(model, batch, sgd(model))
     return steps
 
 
@@ -121,21 +127,35 @@ def time_in_turn(steps: dict[str, Step], *, warmup: int, count: int) -> dict[str
     return seconds
 
 
-def time_on_accelerator(batch_size: int, image_size: int, *, warmup: int, count: int) -> float:
-    """Seconds of a step of the book's ResNet-18 in bfloat16, compiled, on a batch that is there already."""
-    model = zoo.ResNet18(image_size=image_size).cuda()
+def accelerator_step(batch_size: int, image_size: int, device: str) -> Step:
+    """A step of the book's ResNet-18 in bfloat16, compiled, on a batch that is there already.
+
+    The optimizer is the one that the model has on the command line, where no configuration sets another.
+    """
+    model = zoo.ResNet18(image_size=image_size).to(device)
     model.net.to(memory_format=torch.channels_last)
-    image = torch.rand(batch_size, 1, image_size, image_size, device="cuda")
-    label = torch.arange(batch_size, device="cuda") % 10
+    image = torch.rand(batch_size, 1, image_size, image_size, device=device)
+    label = torch.arange(batch_size, device=device) % 10
     model.net.compile()
-    step = zoo_step(model, ImageBatch(image.to(memory_format=torch.channels_last), label))
+    batch = ImageBatch(image.to(memory_format=torch.channels_last), label)
+    in_float32 = zoo_step(model, batch, cast(torch.optim.Optimizer, model.configure_optimizers()))
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16):
+            in_float32()
+
+    return step
+
+
+def time_on_accelerator(batch_size: int, image_size: int, *, warmup: int, count: int) -> float:
+    """Seconds of such a step."""
+    step = accelerator_step(batch_size, image_size, "cuda")
     started = 0.0
     for i in range(warmup + count):
         if i == warmup:
             torch.cuda.synchronize()
             started = time.perf_counter()
-        with torch.autocast("cuda", torch.bfloat16):
-            step()
+        step()
     torch.cuda.synchronize()
     return (time.perf_counter() - started) / count
 
@@ -159,7 +179,8 @@ def main() -> None:
         image = torch.rand(given.batch_size, 3, given.image_size, given.image_size)
         batch = ImageBatch(image, torch.arange(given.batch_size) % NUM_CLASSES)
         networks()
-        zoo_step(zoo.LeNet(), ImageBatch(torch.rand(2, 1, 28, 28), torch.arange(2)))()
+        lenet = zoo.LeNet()
+        zoo_step(lenet, ImageBatch(torch.rand(2, 1, 28, 28), torch.arange(2)), sgd(lenet))()
         forget_peak()  # what either side imports on first use is there
         before = peak_bytes()
         steps = make_steps(given.name, given.sides, batch)

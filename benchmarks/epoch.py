@@ -102,13 +102,15 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{median:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
 
 
-def verdict(ratio: float, *, at_least: float | None = None, at_most: float | None = None) -> str:
-    """The ratio beside its target."""
+def verdict(
+    ratio: float, *, at_least: float | None = None, at_most: float | None = None, digits: int = 2
+) -> str:
+    """The ratio, with so many decimals, beside its target."""
     if at_least is not None:
-        return f"{ratio:.2f} (>= {at_least:g}: {'reached' if ratio >= at_least else 'MISSED'})"
+        return f"{ratio:.{digits}f} (>= {at_least:g}: {'reached' if ratio >= at_least else 'MISSED'})"
     if at_most is not None:
-        return f"{ratio:.2f} (<= {at_most:g}: {'reached' if ratio <= at_most else 'MISSED'})"
-    return f"{ratio:.2f}"
+        return f"{ratio:.{digits}f} (<= {at_most:g}: {'reached' if ratio <= at_most else 'MISSED'})"
+    return f"{ratio:.{digits}f}"
 
 
 def format_table(measured: dict[tuple[str, str], list[Measurement]]) -> str:
