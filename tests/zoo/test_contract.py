@@ -34,19 +34,20 @@ OVERFIT_LOSS = {
     "tabular classification": 0.05,
 }
 # Batch statistics of a map of one pixel are those of the batch alone, so that two examples are too few.
-OVERFIT_BATCH = {"image classification": 8}
+OVERFIT_BATCH = {"image classification": 8, "ResNet18": 4, "ResNet18Small": 4, "VGG": 4}
 # Where Adam's usual rate of 0.02 kills the ReLUs of so small a network, or is far too high for so deep a one.
 OVERFIT_LR = {
     "AlexNet": 0.0005,
     "ChimeraMLP": 0.003,
     "GoogLeNet": 0.0003,
     "ImageNetAlexNet": 0.0003,
+    "ImageNetDenseNet": 0.003,
     "LeNet": 0.005,
     "LeNetModern": 0.005,
     "NiN": 0.0003,
     "RegNet": 0.003,
     "ResNeXt": 0.003,
-    "VGG": 0.0003,
+    "VGG": 0.0001,
     "VGG11": 0.001,
 }
 # Fifty layers are as easy as a few if their blocks start by handing on their input.
@@ -148,13 +149,14 @@ def test_examples_do_not_mix_in_evaluation(name: str) -> None:
 @every_model
 def test_overfits_one_batch(name: str) -> None:
     model = tiny(name, **OVERFIT_ARGUMENTS.get(name, {}))
-    batch = model.example_batch(OVERFIT_BATCH.get(zoo.MODELS[name].task, 2))
-    optimizer = torch.optim.Adam(model.parameters(), lr=OVERFIT_LR.get(name, 0.02))
-    wanted = OVERFIT_LOSS.get(name) or OVERFIT_LOSS[zoo.MODELS[name].task]
+    task = zoo.MODELS[name].task
+    batch = model.example_batch(OVERFIT_BATCH.get(name) or OVERFIT_BATCH.get(task, 2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=OVERFIT_LR.get(name, 0.02), fused=True)
+    wanted = OVERFIT_LOSS.get(name) or OVERFIT_LOSS[task]
     assert model.eval().measure(batch)[0].item() > 2 * wanted
-    for _ in range(10):
+    for _ in range(20):
         model.train()
-        for _ in range(20):
+        for _ in range(10):
             optimizer.zero_grad()
             model.measure(batch)[0].backward()
             optimizer.step()
