@@ -12,7 +12,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
@@ -68,18 +68,23 @@ def get_file(file: RemoteFile, places: Sequence[Path]) -> Path:
 
     Raises:
         DataError: If a file is there with wrong content (it is left as it is), if no mirror delivers, or if
-            the folder cannot be written. Nothing half-written is left.
+            the folder cannot be written. Nothing is left behind, no empty folder either.
     """
     target = places[0]
     if found := _first_existing(places):
         return _checked(found, file)
     from filelock import FileLock
 
+    lock = target.with_name(f".{target.name}.lock")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock")):
-            if not target.exists():  # another process may have been faster
-                _download(file, target)
+        with _folder_of(target), FileLock(lock):
+            try:
+                if not target.exists():  # another process may have been faster
+                    _download(file, target)
+            finally:
+                if not target.exists():
+                    with suppress(OSError):  # Windows keeps a file that is open
+                        lock.unlink()  # while it is held, so that nobody else can hold it
     except OSError as error:
         raise DataError(
             f"{target}: cannot be written ({error.strerror or error}); make room, or give another folder as "
@@ -123,6 +128,20 @@ def read_members(places: Sequence[Path], names: Sequence[str]) -> dict[str, byte
 
 def _first_existing(places: Sequence[Path]) -> Path | None:
     return next((path for path in places if path.exists()), None)
+
+
+@contextmanager
+def _folder_of(target: Path) -> Iterator[None]:
+    """Make the folder of a file; where there is no file in the end, remove the folders that were made."""
+    made = [folder for folder in target.parents if not folder.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        if not target.exists():
+            for folder in made:  # the innermost first
+                with suppress(OSError):  # one that is not empty, or that could not be made
+                    folder.rmdir()
 
 
 def _checked(path: Path, file: RemoteFile) -> Path:

@@ -18,8 +18,8 @@ Loader = TensorLoader | WorkerLoader
 
 
 def default_data_dir() -> str:
-    """``$ZOO_DATA_DIR``, else ``data``."""
-    return os.environ.get("ZOO_DATA_DIR", "data")
+    """``$ZOO_DATA_DIR``, else ``data``; an empty one counts as unset, not as the working directory."""
+    return os.environ.get("ZOO_DATA_DIR") or "data"
 
 
 class NewData(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any
 import pooch
 import pytest
 
+from datamodules import _download
 from datamodules._download import RemoteFile, get_file, read_file, read_members
 from datamodules.interface.errors import DataError
 from tests.datamodules.fixtures import tar_gz
@@ -151,7 +152,7 @@ def test_a_connection_that_breaks_off_is_tried_again_after_the_mirrors(
     with pytest.raises(DataError, match=r"broken.gz \(no connection: .*gone.gz \(404 Client Error"):
         get_file(remote(*urls), [tmp_path / "numbers.gz"])
     assert server.asked == ["/broken.gz", "/gone.gz", "/broken.gz"]
-    assert visible(tmp_path) == []
+    assert os.listdir(tmp_path) == []  # not even a lock
 
 
 def test_when_all_fail_one_line_names_file_urls_causes_and_the_way_out(
@@ -172,7 +173,7 @@ def test_when_all_fail_one_line_names_file_urls_causes_and_the_way_out(
         f"{urls[2]} (no connection: Connection refused); "
         f"check the network, or put the file there by hand: {target}"
     )
-    assert visible(tmp_path) == []
+    assert os.listdir(tmp_path) == []  # not even a lock
 
 
 @pytest.mark.parametrize("content", [WRONG, PACKED[:100]], ids=["wrong", "truncated"])
@@ -199,6 +200,35 @@ def test_reading_a_damaged_file_names_it(tmp_path: Path) -> None:
         read_file([tmp_path / "absent.gz"])
 
 
+@pytest.mark.parametrize("stop", [DataError, KeyboardInterrupt])
+def test_a_download_that_failed_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    def fail(_: RemoteFile, target: Path) -> None:
+        assert target.parent.is_dir()
+        raise stop("no")
+
+    monkeypatch.setattr(_download, "_download", fail)
+    (tmp_path / "mine").mkdir()
+    for folder in ("new/folder", "mine", "mine/new"):
+        with pytest.raises(stop):
+            get_file(remote("http://127.0.0.1:9/never-asked"), [tmp_path / folder / "numbers.gz"])
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_folders_that_another_has_filled_meanwhile_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: RemoteFile, target: Path) -> None:
+        (target.parent.parent / "other.gz").write_bytes(PACKED)
+        raise DataError("no")
+
+    monkeypatch.setattr(_download, "_download", fail)
+    with pytest.raises(DataError, match="no"):
+        get_file(remote("http://127.0.0.1:9/never-asked"), [tmp_path / "new" / "folder" / "numbers.gz"])
+    assert list((tmp_path / "new").rglob("*")) == [tmp_path / "new" / "other.gz"]
+
+
 def test_a_folder_that_cannot_be_made_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"numbers.gz: cannot be written \(.*data_dir"):
@@ -216,7 +246,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", fill_the_disk)
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\); make room"):
         get_file(remote("http://127.0.0.1/1", "http://127.0.0.1/2"), [tmp_path / "numbers.gz"])
-    assert visible(tmp_path) == []
+    assert os.listdir(tmp_path) == []  # not even a lock
     assert asked == ["http://127.0.0.1/1"]  # another mirror would not help
 
 
@@ -297,7 +327,7 @@ def test_a_bad_archive_is_named_and_nothing_is_left(server: Server, tmp_path: Pa
     ) as caught:
         get_file(archive(server.url + "/files.tar.gz"), [tmp_path / "files.tar.gz"])
     assert "\n" not in str(caught.value)
-    assert visible(tmp_path) == []
+    assert os.listdir(tmp_path) == []  # not even a lock
 
 
 @pytest.mark.parametrize("bad", BAD_ARCHIVES)

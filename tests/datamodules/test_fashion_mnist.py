@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from datamodules import DataError, FashionMNIST
+from datamodules.base import default_data_dir
 from datamodules.interface.batches import ImageBatch
 from datamodules.vision.fashion_mnist import (
     TEST_IMAGES,
@@ -97,6 +98,11 @@ def test_data_dir_is_the_environments_when_it_is_used(
     monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path))
     data.setup()
     assert len(image_batch(data, "train").label) == 30
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_DATA_DIR", "")
+    assert default_data_dir() == "data"
 
 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
