@@ -17,8 +17,10 @@ def list_models_command(args: list[str]) -> int:
     """``models [NAME] [--json]``."""
     import zoo
 
-    zoo.list_models()
     names, as_json = _parse(args, "models")
+    if len(names) > 1:
+        raise CommandError(f"models takes one name, but was given {', '.join(names)}")
+    zoo.list_models()
     if not names:
         _print_entries(zoo.MODELS, as_json, counted=True)
         return 0
@@ -39,10 +41,10 @@ def list_data_command(args: list[str]) -> int:
     """``data [--json]``."""
     import datamodules
 
-    datamodules.list_datamodules()
     names, as_json = _parse(args, "data")
     if names:
-        raise CommandError(f"data takes no argument {names[0]!r}")
+        raise CommandError(f"data takes no name, but was given {', '.join(names)}")
+    datamodules.list_datamodules()
     _print_entries(datamodules.DATAMODULES, as_json, counted=False)
     return 0
 

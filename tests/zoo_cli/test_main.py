@@ -109,6 +109,13 @@ def test_unknown_model_in_the_layer_table(one_line_error: Callable[..., str]) ->
     assert "did you mean LeNet" in one_line_error(2, "models", "LeNt")
 
 
+def test_a_name_too_many_is_refused(one_line_error: Callable[..., str]) -> None:
+    line = one_line_error(2, "models", "resnet50", "--json", "vgg16")
+    assert "models takes one name, but was given resnet50, vgg16" in line
+    line = one_line_error(2, "data", "Digits", "CIFAR10")
+    assert "data takes no name, but was given Digits, CIFAR10" in line
+
+
 def test_help_of_fit_lists_the_models(run: Run) -> None:
     result = run("fit", "--help")
     assert result.code == 0

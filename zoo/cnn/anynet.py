@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zoo._checks import check_at_least, check_positive
 from zoo._registry import register
 from zoo.layers.init import init_parameters
-from zoo.layers.resnext import ResNeXtBlock
+from zoo.layers.resnext import ResNeXtBlock, bottleneck_channels
 from zoo.tasks import ImageClassifier, LRSchedulerCallable, OptimizerCallable
 
 __all__ = ["AnyNet", "AnyNetNetwork", "RegNetX32"]
@@ -37,8 +37,8 @@ class AnyNetNetwork(nn.Module):
         image_size: Height and width of the images in pixels; any works.
 
     Raises:
-        ValueError: If the lists differ in length or are empty, a number is not positive, or a group width
-            does not divide.
+        ValueError: If the lists differ in length or are empty, a number is not positive, a bottleneck has no
+            channels, or a group width does not divide them.
     """
 
     stem_name = "stem.0"
@@ -63,21 +63,12 @@ class AnyNetNetwork(nn.Module):
         check_positive("num_classes", num_classes)
         check_positive("stem_channels", stem_channels)
         check_at_least("image_size", image_size, 1)
-        lists = {
-            "depths": depths,
-            "widths": widths,
-            "group_widths": group_widths,
-            "bottleneck_multipliers": bottleneck_multipliers,
-        }
-        if len(depths) == 0:
-            raise ValueError("depths is [], but must have at least one stage")
-        for name, values in lists.items():
-            if len(values) != len(depths):
-                raise ValueError(
-                    f"{name} has {len(values)} values, but must have {len(depths)}, one for each of depths"
-                )
-            for value in values:
-                check_positive(name, value)
+        _check_stages(
+            depths=depths,
+            widths=widths,
+            group_widths=group_widths,
+            bottleneck_multipliers=bottleneck_multipliers,
+        )
         self.num_features = widths[-1]
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, stem_channels, kernel_size=3, stride=2, padding=1, bias=bias),
@@ -115,6 +106,47 @@ class AnyNetNetwork(nn.Module):
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch num_classes"]:
         """Logits."""
         return self.fc(self.forward_features(x))  # type: ignore[no-any-return]
+
+
+def _check_stages(
+    *,
+    depths: Sequence[int],
+    widths: Sequence[int],
+    group_widths: Sequence[int],
+    bottleneck_multipliers: Sequence[float],
+) -> None:
+    """Raise ValueError, in the names and numbers that were given, unless all stages can be built."""
+    if len(depths) == 0:
+        raise ValueError("depths is [], but must have at least one stage")
+    lists = {
+        "depths": depths,
+        "widths": widths,
+        "group_widths": group_widths,
+        "bottleneck_multipliers": bottleneck_multipliers,
+    }
+    for name, values in lists.items():
+        if len(values) != len(depths):
+            raise ValueError(
+                f"{name} is {list(values)}, but must have {len(depths)} values, one for each of depths"
+            )
+        for stage, value in enumerate(values, start=1):
+            if not value > 0:
+                raise ValueError(f"{name} is {list(values)}, but must be positive in stage {stage}")
+            if value == float("inf"):
+                raise ValueError(f"{name} is {list(values)}, but must be finite in stage {stage}")
+    stages = zip(widths, group_widths, bottleneck_multipliers, strict=True)
+    for stage, (width, group_width, multiplier) in enumerate(stages, start=1):
+        channels = bottleneck_channels(width, multiplier)
+        if channels == 0:
+            raise ValueError(
+                f"bottleneck_multipliers is {list(bottleneck_multipliers)}, but {multiplier} must leave at "
+                f"least one of the {width} channels of stage {stage}"
+            )
+        if channels % group_width != 0:
+            raise ValueError(
+                f"group_widths is {list(group_widths)}, but {group_width} must divide the {channels} "
+                f"channels of the bottleneck of stage {stage}"
+            )
 
 
 @register(

@@ -10,7 +10,17 @@ from torch import Tensor, nn
 
 from zoo._checks import check_positive
 
-__all__ = ["ResNeXtBlock", "SqueezeExcitation"]
+__all__ = ["ResNeXtBlock", "SqueezeExcitation", "bottleneck_channels"]
+
+
+def bottleneck_channels(out_channels: int, bottleneck_multiplier: float) -> int:
+    """Channels of the 3 x 3 convolution of a :class:`ResNeXtBlock`.
+
+    Args:
+        out_channels: Channels that go out of the block.
+        bottleneck_multiplier: Channels of the convolution as a multiple of them.
+    """
+    return round(out_channels * bottleneck_multiplier)
 
 
 class SqueezeExcitation(nn.Module):
@@ -80,7 +90,7 @@ class ResNeXtBlock(nn.Module):
         check_positive("out_channels", out_channels)
         check_positive("group_width", group_width)
         check_positive("bottleneck_multiplier", bottleneck_multiplier)
-        mid_channels = round(out_channels * bottleneck_multiplier)
+        mid_channels = bottleneck_channels(out_channels, bottleneck_multiplier)
         if mid_channels == 0:
             raise ValueError(
                 f"bottleneck_multiplier is {bottleneck_multiplier}, but must leave at least one of "

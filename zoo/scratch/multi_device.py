@@ -34,6 +34,7 @@ __all__ = [
     "allreduce_processes",
     "copy_parameters",
     "lenet",
+    "lenet_features",
     "split_batch",
     "train_batch",
 ]
@@ -59,10 +60,17 @@ def lenet(
     x: Float[Tensor, "batch channels height width"], parameters: Parameters
 ) -> Float[Tensor, "batch num_classes"]:
     """LeNet as a function: logits from images and parameters (section 13.5.3)."""
-    w1, b1, w2, b2, w3, b3, w4, b4 = parameters
+    return lenet_features(x, parameters) @ parameters.w4 + parameters.b4
+
+
+def lenet_features(
+    x: Float[Tensor, "batch channels height width"], parameters: Parameters
+) -> Float[Tensor, "batch num_features"]:
+    """What the last layer of :func:`lenet` sees."""
+    w1, b1, w2, b2, w3, b3, *_ = parameters
     x = pool2d(relu(corr2d_multi_in_out(x, w1, b1)), 2, mode="avg", stride=2)
     x = pool2d(relu(corr2d_multi_in_out(x, w2, b2)), 2, mode="avg", stride=2)
-    return relu(x.flatten(1) @ w3 + b3) @ w4 + b4
+    return relu(x.flatten(1) @ w3 + b3)
 
 
 def copy_parameters(parameters: Parameters, device: torch.device | str) -> Parameters:
@@ -191,6 +199,8 @@ class MultiDeviceLeNetNetwork(nn.Module):
         ValueError: If the images are too small for the two convolutions.
     """
 
+    num_features = 128
+
     def __init__(self, *, in_channels: int, num_classes: int, image_size: int) -> None:
         super().__init__()
         check_positive("in_channels", in_channels)
@@ -201,14 +211,20 @@ class MultiDeviceLeNetNetwork(nn.Module):
         self.b1 = nn.Parameter(torch.zeros(20))
         self.w2 = nn.Parameter(0.01 * torch.randn(50, 20, 5, 5))
         self.b2 = nn.Parameter(torch.zeros(50))
-        self.w3 = nn.Parameter(0.01 * torch.randn(50 * side * side, 128))
-        self.b3 = nn.Parameter(torch.zeros(128))
-        self.w4 = nn.Parameter(0.01 * torch.randn(128, num_classes))
+        self.w3 = nn.Parameter(0.01 * torch.randn(50 * side * side, self.num_features))
+        self.b3 = nn.Parameter(torch.zeros(self.num_features))
+        self.w4 = nn.Parameter(0.01 * torch.randn(self.num_features, num_classes))
         self.b4 = nn.Parameter(torch.zeros(num_classes))
 
     def as_tuple(self) -> Parameters:
         """The parameters as :func:`lenet` takes them."""
         return Parameters(self.w1, self.b1, self.w2, self.b2, self.w3, self.b3, self.w4, self.b4)
+
+    def forward_features(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """What the last layer sees."""
+        return lenet_features(x, self.as_tuple())
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch num_classes"]:
         """Logits."""

@@ -221,13 +221,30 @@ def test_one_pixel_is_enough_and_none_is_not() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"group_widths": [12, 16]}, "group_width is 12, but must divide the 32 channels of the bottleneck"),
-        ({"group_widths": [16]}, "group_widths has 1 values, but must have 2, one for each of depths"),
-        ({"widths": [32, 80, 8]}, "widths has 3 values, but must have 2, one for each of depths"),
-        ({"bottleneck_multipliers": []}, "bottleneck_multipliers has 0 values, but must have 2"),
+        (
+            {"group_widths": [8, 12]},
+            "group_widths is [8, 12], but 12 must divide the 80 channels of the bottleneck of stage 2",
+        ),
+        (
+            {"group_widths": (16, 16), "bottleneck_multipliers": (0.75, 1)},
+            "group_widths is [16, 16], but 16 must divide the 24 channels of the bottleneck of stage 1",
+        ),
+        ({"group_widths": [0, 8]}, "group_widths is [0, 8], but must be positive in stage 1"),
+        (
+            {"bottleneck_multipliers": [1.0, 0.001]},
+            "bottleneck_multipliers is [1.0, 0.001], but 0.001 must leave at least one of the 80 channels of "
+            "stage 2",
+        ),
+        (
+            {"bottleneck_multipliers": [1.0, float("inf")]},
+            "bottleneck_multipliers is [1.0, inf], but must be finite in stage 2",
+        ),
+        ({"group_widths": [16]}, "group_widths is [16], but must have 2 values, one for each of depths"),
+        ({"widths": [32, 80, 8]}, "widths is [32, 80, 8], but must have 2 values, one for each of depths"),
+        ({"bottleneck_multipliers": []}, "bottleneck_multipliers is [], but must have 2 values"),
         ({"depths": []}, "depths is [], but must have at least one stage"),
-        ({"depths": [0, 1]}, "depths is 0, but must be positive"),
-        ({"widths": [32, -80]}, "widths is -80, but must be positive"),
+        ({"depths": [1, 0]}, "depths is [1, 0], but must be positive in stage 2"),
+        ({"widths": [32, -80]}, "widths is [32, -80], but must be positive in stage 2"),
         ({"stem_channels": 0}, "stem_channels is 0, but must be positive"),
         ({"image_size": 0}, "image_size is 0, but must be at least 1"),
     ],
