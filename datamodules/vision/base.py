@@ -47,7 +47,11 @@ class ImageDataModule(ZooDataModule):
     """
 
     in_channels: int
-    num_classes: int
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; where it is fixed, a plain attribute of the class."""
+        return len(self.class_names)
 
     def __init__(
         self,
@@ -64,7 +68,11 @@ class ImageDataModule(ZooDataModule):
         self.augment = augment
         self.normalization = normalization
         if augment is not None:
-            augment.check_channels(self.in_channels)
+            if not isinstance(augment, Augmentation):
+                raise ValueError(
+                    f"augment is {augment!r}, but must be an Augmentation, such as Augmentation(flip=True)"
+                )
+            augment.check_images(in_channels=self.in_channels, image_size=image_size)
         if normalization is not None:
             normalization_for(normalization, in_channels=self.in_channels)
 

@@ -1,6 +1,7 @@
 """Your own images: a folder for each class."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +29,9 @@ class ImageFolder(ImageDataModule):
     ``val`` or ``test`` is refused: it would be taken for a class. Images are read from disk as they are
     needed.
 
+    The names of the classes come from the folders when they are first asked for, or from a checkpoint: its
+    model can classify new images without the ones that it was trained on.
+
     Args:
         root: The folder.
         in_channels: 3 for colour, 1 for grey; images are converted as needed.
@@ -43,11 +47,8 @@ class ImageFolder(ImageDataModule):
             None leaves pixels in [0, 1].
 
     Attributes:
-        class_names: The names of the classes' folders, in alphabetical order.
+        class_names: The names of the classes' folders, in alphabetical order, or those of a checkpoint.
         files: Image files and class indices of each split, filled by ``setup``.
-
-    Raises:
-        DataError: If the folder cannot be read, holds no folders, or holds ``val`` or ``test`` alone.
     """
 
     def __init__(
@@ -82,17 +83,40 @@ class ImageFolder(ImageDataModule):
         self.num_workers = num_workers
         self.fractions = {"val": val_fraction, "test": test_fraction}
         self.files: dict[str, list[Example]] = {}
-        self.class_names = tuple(_folders(self._train_folder))
-        self.num_classes = len(self.class_names)
-        if not self.class_names:
+        self._class_names: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes.
+
+        Raises:
+            DataError: If they are to come from the folder, but it cannot be read, holds no folders, or holds
+                ``val`` or ``test`` alone.
+        """
+        if not self._class_names:
+            self._class_names = self._names_of_folders()
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: tuple[str, ...]) -> None:
+        self._class_names = names
+
+    def _names_of_folders(self) -> tuple[str, ...]:
+        if not self.root.is_dir():
+            raise DataError(
+                f"root is {str(self.root)!r}, but must be a folder that holds one of images for each class"
+            )
+        names = tuple(_folders(self._train_folder))
+        if not names:
             raise DataError(f"{self._train_folder}: holds no folders, but must hold one for each class")
         if self._train_folder == self.root:
             for split in self.fractions:
-                if split in self.class_names:
+                if split in names:
                     raise DataError(
                         f"{self.root / split}: stands without {self.root / 'train'}; put the training images "
                         f"there, or rename {split} if it is a class"
                     )
+        return names
 
     @property
     def _train_folder(self) -> Path:
@@ -103,10 +127,17 @@ class ImageFolder(ImageDataModule):
         """List the image files, once.
 
         Raises:
-            DataError: If a folder is missing or holds no images, or if there are too few images to split.
+            DataError: If a folder is missing or holds no images, if there are too few images to split, or if
+                a class is none of the checkpoint's.
         """
         if self.files:
             return
+        for name in self._names_of_folders():
+            if name not in self.class_names:
+                raise DataError(
+                    f"{self._train_folder / name}: {name} is no class of the checkpoint, which has "
+                    f"{', '.join(self.class_names)}; choose the images it was trained on, or train anew"
+                )
         files: dict[str, list[Example]] = {}
         train = self._list(self._train_folder)
         order = [
@@ -143,6 +174,23 @@ class ImageFolder(ImageDataModule):
         files = ImageFiles(self.files[split], channels=self.in_channels, size=self.image_size)
         sampler = self.batch_sampler(len(files), shuffle=shuffle)
         return WorkerLoader(files, sampler, ImageBatch, num_workers=self.num_workers)
+
+    # Checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the epoch, and the names of the classes."""
+        return {**super().state_dict(), "class_names": list(self._class_names)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in the epoch, and count the classes as the checkpoint's model does; files are listed anew."""
+        names = tuple(state_dict.get("class_names", ()))
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != "class_names"})
+        if not names or names == self._class_names:
+            return
+        self.class_names = names
+        if self.files:
+            self.files = {}
+            self.setup()
 
 
 def _folders(folder: Path) -> list[str]:

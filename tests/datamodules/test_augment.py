@@ -1,11 +1,14 @@
 """Augmentations of a datamodule: what they depend on, whom they change, and which values they refuse."""
 
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jaxtyping
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2 as transforms
@@ -257,8 +260,9 @@ def test_a_crop_of_everything_is_the_resized_image() -> None:
 
 
 def test_cutout_leaves_the_mean_colour_of_normalised_images() -> None:
-    data = Colors(image_size=16, augment=Augmentation(cutout=40), normalization="imagenet")
-    assert (seen(data, noise()).image == 0).all((2, 3)).any()
+    data = Colors(image_size=16, augment=Augmentation(cutout=16), normalization="imagenet")
+    cut = (seen(data, noise()).image == 0).all(1)  # no pixel has just the mean colour
+    assert (cut.sum((1, 2)) >= 8 * 8).all()  # what remains of a square around a corner
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
@@ -305,28 +309,91 @@ def test_a_normalisation_of_other_images_is_refused(tmp_path: Any) -> None:
 # Values
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"crop_padding": -1}, "crop_padding is -1, but must be at least 0"),
-        ({"brightness": -0.1}, "brightness is -0.1, but must be at least 0"),
-        ({"contrast": math.nan}, "contrast is nan, but must be at least 0"),
-        ({"saturation": -1.0}, "saturation is -1.0, but must be at least 0"),
-        ({"hue": 0.6}, r"hue is 0.6, but must be in \[0, 0.5\]"),
-        ({"rand_augment": -2}, "rand_augment is -2, but must be at least 0"),
-        ({"magnitude": 31}, r"magnitude is 31, but must be in \[0, 30\]"),
-        ({"cutout": -3}, "cutout is -3, but must be at least 0"),
-        ({"mixup": -0.2}, "mixup is -0.2, but must be at least 0"),
-        ({"cutmix": -0.2}, "cutmix is -0.2, but must be at least 0"),
-        ({"resized_crop": (0.0, 1.0)}, r"resized_crop is \(0.0, 1.0\), but must be two shares"),
-        ({"resized_crop": (0.9, 0.5)}, r"resized_crop is \(0.9, 0.5\), but must be two shares"),
-        ({"crop_ratio": (2.0, 1.0)}, r"crop_ratio is \(2.0, 1.0\), but must be two ratios"),
-        ({"resized_crop": (0.5, 1.0), "crop_padding": 2}, "crop_padding is 2, but must be 0 where"),
-    ],
-)
+SHARES = "must be two shares of the area, 0 < least <= greatest <= 1"
+RATIOS = "must be two ratios, 0.1 <= least <= greatest <= 10"
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"flip": "no"}, "flip is 'no', but must be true or false"),
+    ({"flip": 1}, "flip is 1, but must be true or false"),
+    ({"crop_padding": -1}, "crop_padding is -1, but must be at least 0"),
+    ({"crop_padding": 1.0}, "crop_padding is 1.0, but must be a whole number"),
+    ({"brightness": -0.1}, "brightness is -0.1, but must be in [0, 10]"),
+    ({"brightness": math.inf}, "brightness is inf, but must be in [0, 10]"),
+    ({"brightness": "0.4"}, "brightness is '0.4', but must be a number"),
+    ({"brightness": (0.8, 1.2)}, "brightness is (0.8, 1.2), but must be a number"),
+    ({"contrast": math.nan}, "contrast is nan, but must be in [0, 10]"),
+    ({"contrast": True}, "contrast is True, but must be a number"),
+    ({"contrast": 40}, "contrast is 40, but must be in [0, 10]"),
+    ({"saturation": -1.0}, "saturation is -1.0, but must be in [0, 10]"),
+    ({"saturation": 10.5}, "saturation is 10.5, but must be in [0, 10]"),
+    ({"hue": 0.6}, "hue is 0.6, but must be in [0, 0.5]"),
+    ({"rand_augment": -2}, "rand_augment is -2, but must be in [0, 14]"),
+    ({"rand_augment": 2000}, "rand_augment is 2000, but must be in [0, 14]"),
+    ({"rand_augment": True}, "rand_augment is True, but must be a whole number"),
+    ({"magnitude": 31}, "magnitude is 31, but must be in [0, 30]"),
+    ({"magnitude": 9.5}, "magnitude is 9.5, but must be a whole number"),
+    ({"cutout": -3}, "cutout is -3, but must be at least 0"),
+    ({"cutout": 2.5}, "cutout is 2.5, but must be a whole number"),
+    ({"mixup": -0.2}, "mixup is -0.2, but must be in [0, 100]"),
+    ({"mixup": math.inf}, "mixup is inf, but must be in [0, 100]"),
+    ({"cutmix": -0.2}, "cutmix is -0.2, but must be in [0, 100]"),
+    ({"cutmix": None}, "cutmix is None, but must be a number"),
+    ({"cutmix": math.nan}, "cutmix is nan, but must be in [0, 100]"),
+    ({"resized_crop": (0.0, 1.0)}, f"resized_crop is (0.0, 1.0), but {SHARES}"),
+    ({"resized_crop": (0.5, 1.1)}, f"resized_crop is (0.5, 1.1), but {SHARES}"),
+    ({"resized_crop": (0.9, 0.5)}, f"resized_crop is (0.9, 0.5), but {SHARES}"),
+    ({"resized_crop": 0.5}, f"resized_crop is 0.5, but {SHARES}"),
+    ({"resized_crop": (0.5,)}, f"resized_crop is (0.5,), but {SHARES}"),
+    ({"resized_crop": (0.5, 0.7, 1)}, f"resized_crop is (0.5, 0.7, 1), but {SHARES}"),
+    ({"resized_crop": ("0.5", "1")}, f"resized_crop is ('0.5', '1'), but {SHARES}"),
+    ({"crop_ratio": (2.0, 1.0)}, f"crop_ratio is (2.0, 1.0), but {RATIOS}"),
+    ({"crop_ratio": [100, 200]}, f"crop_ratio is [100, 200], but {RATIOS}"),
+    ({"crop_ratio": (0.01, 1.0)}, f"crop_ratio is (0.01, 1.0), but {RATIOS}"),
+    ({"crop_ratio": 1.0}, f"crop_ratio is 1.0, but {RATIOS}"),
+    (
+        {"resized_crop": (0.5, 1.0), "crop_padding": 2},
+        "crop_padding is 2, but must be 0 where resized_crop cuts the window",
+    ),
+]
+
+
+@pytest.fixture
+def _users_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the type checks that tests have beyond a user's run."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("_users_run")
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[str(given) for given, _ in REFUSED])
 def test_values_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
         Augmentation(**arguments)
+    assert str(caught.value) == message
+
+
+@pytest.mark.usefixtures("_users_run")
+def test_the_ends_of_the_ranges_are_values() -> None:
+    for name in ("brightness", "contrast", "saturation"):
+        Augmentation(**{name: 10})
+    Augmentation(hue=0.5, rand_augment=14, magnitude=30, mixup=100, cutmix=100)
+    Augmentation(resized_crop=(1, 1), crop_ratio=(0.1, 10))
+    numbers: dict[str, Any] = {"brightness": np.float32(0.5), "cutout": np.int64(2)}
+    Augmentation(**numbers, magnitude=0)
+
+
+@pytest.mark.parametrize("name", ["crop_padding", "cutout"])
+def test_no_more_pixels_than_the_model_sees(name: str) -> None:
+    for size in (28, 14):
+        FashionMNIST(image_size=size, augment=Augmentation(**{name: size}))
+        message = f"^{name} is {size + 1}, but must be at most the {size} pixels of an image$"
+        with pytest.raises(ValueError, match=message):
+            FashionMNIST(image_size=size, augment=Augmentation(**{name: size + 1}))
+
+
+@pytest.mark.usefixtures("_users_run")
+def test_what_is_no_augmentation_is_refused() -> None:
+    given: Any = {"flip": True}
+    with pytest.raises(ValueError, match=r"^augment is {'flip': True}, but must be an Augmentation, such as"):
+        FashionMNIST(augment=given)
 
 
 @pytest.mark.parametrize("name", ["saturation", "hue"])

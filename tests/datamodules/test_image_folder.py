@@ -1,3 +1,6 @@
+import json
+from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +72,7 @@ def test_the_folder_of_a_split_is_no_class(tmp_path: Path, split: str) -> None:
     classes(tmp_path, images=2)
     classes(tmp_path / split, images=2)
     with pytest.raises(DataError) as caught:
-        folder(tmp_path)
+        folder(tmp_path).setup()
     assert str(caught.value) == (
         f"{tmp_path / split}: stands without {tmp_path / 'train'}; put the training images there, or rename "
         f"{split} if it is a class"
@@ -129,11 +132,9 @@ def test_an_unreadable_image_is_named_in_one_line(tmp_path: Path, num_workers: i
 
 
 def test_wrong_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent: cannot be read \(No such file or directory\)"):
-        folder(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: holds no folders, but must hold one for each class"):
-        folder(tmp_path / "empty")
+        folder(tmp_path / "empty").setup()
 
     classes(tmp_path / "few", images=1)
     with pytest.raises(DataError, match="few: holds 2 images, too few to hold out val and test"):
@@ -154,6 +155,85 @@ def test_wrong_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "bare" / "test").mkdir()
     with pytest.raises(DataError, match="bare/test: holds no folders, but must hold those of classes"):
         folder(tmp_path / "bare").setup()
+
+
+@pytest.mark.parametrize("name", ["absent", "file"])
+@pytest.mark.parametrize(
+    "ask",
+    [ImageFolder.setup, attrgetter("class_names"), attrgetter("num_classes")],
+    ids=["setup", "names", "number"],
+)
+def test_a_root_that_is_no_folder_is_named(
+    tmp_path: Path, name: str, ask: Callable[[ImageFolder], Any]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    data = folder(tmp_path / name)
+    with pytest.raises(DataError) as caught:
+        ask(data)
+    assert str(caught.value) == (
+        f"root is {str(tmp_path / name)!r}, but must be a folder that holds one of images for each class"
+    )
+
+
+# Checkpoints
+
+
+def of_checkpoint(root: Path, **arguments: Any) -> dict[str, Any]:
+    """What a run on these images saves."""
+    data = folder(root, **arguments)
+    data.setup()
+    state = data.state_dict()
+    assert json.loads(json.dumps(state)) == state  # it loads with weights_only
+    return state
+
+
+def test_new_images_need_no_folder_but_a_checkpoint(tmp_path: Path) -> None:
+    classes(tmp_path / "old", images=5)
+    state = of_checkpoint(tmp_path / "old")
+    save(tmp_path / "new.png", (1, 2, 3))
+    data = folder(tmp_path / "moved")
+    data.load_state_dict(state)
+    assert (data.class_names, data.num_classes) == (("cat", "dog"), 2)
+    new = data.read_new_data(tmp_path / "new.png")
+    assert new.names == [str(tmp_path / "new.png")]
+    with pytest.raises(DataError, match=r"^root is '.*moved', but must be a folder"):
+        data.setup()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_classes_are_counted_as_in_the_checkpoint(tmp_path: Path, listed: bool) -> None:
+    classes(tmp_path / "old", images=5)
+    save(tmp_path / "old" / "ape" / "1.png", (0, 0, 0))
+    classes(tmp_path / "new", images=5)
+    data = folder(tmp_path / "new")
+    if listed:
+        data.setup()
+    data.load_state_dict(of_checkpoint(tmp_path / "old"))
+    data.setup()
+    assert data.class_names == ("ape", "cat", "dog")
+    labels = {path.parent.name: label for files in data.files.values() for path, label in files}
+    assert labels == {"cat": 1, "dog": 2}
+
+
+def test_a_class_that_the_checkpoint_does_not_know_is_refused(tmp_path: Path) -> None:
+    classes(tmp_path / "old", images=5)
+    classes(tmp_path / "new", images=5)
+    (tmp_path / "new" / "dog").rename(tmp_path / "new" / "cow")
+    data = folder(tmp_path / "new")
+    data.load_state_dict(of_checkpoint(tmp_path / "old"))
+    with pytest.raises(
+        DataError, match="new/cow: cow is no class of the checkpoint, which has cat, dog; choose the images"
+    ):
+        data.setup()
+
+
+def test_a_checkpoint_without_names_leaves_those_of_the_folder(tmp_path: Path) -> None:
+    classes(tmp_path, images=5)
+    data = folder(tmp_path)
+    data.load_state_dict({"epoch": 1, "position": 2})
+    assert data.class_names == ("cat", "dog")
+    data.setup()
+    assert data.train_dataloader().batch_sampler.epoch == 1
 
 
 @pytest.mark.parametrize(
