@@ -8,13 +8,13 @@ the sizes are changed as the paper's code (pycls) changes them; drawing again wo
 and fewer still where all stages share them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo._checks import check_at_least
@@ -30,7 +30,9 @@ MAX_WIDTH = 1024
 RATIOS = (1, 2, 4)
 """Bottleneck ratios."""
 GROUP_WIDTHS = (1, 2, 4, 8, 16, 32)
-MAX_TRIES = 1_000_000
+MAX_TRIES = 20_000
+BLOCK = 1024
+"""How many networks are drawn at a time; few of them have their stages in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,42 +168,74 @@ class DesignSpace:
             max_multiplications: Most multiplications for one image.
 
         Raises:
-            ValueError: If the bounds are in the wrong order, or a million tries found none within them.
+            ValueError: If the bounds are in the wrong order, if no network of any size is within them, or if
+                none of 20,000 that were drawn is.
         """
+        images = {"image_size": image_size, "in_channels": in_channels, "num_classes": num_classes}
         if not min_multiplications <= max_multiplications:
             raise ValueError(
                 f"min_multiplications is {min_multiplications:,}, but must be at most max_multiplications, "
                 f"{max_multiplications:,}"
             )
-        for _ in range(MAX_TRIES):
-            drawn = self._draw(generator)
-            if not self._grows(drawn):
-                continue
-            sizes = drawn.compatible()
-            cost = sizes.multiplications(
-                image_size=image_size, in_channels=in_channels, num_classes=num_classes
+        least, most = SMALLEST.multiplications(**images), LARGEST.multiplications(**images)
+        if max_multiplications < least or min_multiplications > most:
+            raise ValueError(
+                f"no network needs between {min_multiplications:,} and {max_multiplications:,} "
+                f"multiplications; for these images it takes from {least:,} to {most:,}"
             )
-            if min_multiplications <= cost <= max_multiplications:
+        for drawn in islice(self._draw(generator), MAX_TRIES):
+            sizes = drawn.compatible()
+            if min_multiplications <= sizes.multiplications(**images) <= max_multiplications:
                 return sizes
         raise ValueError(
             f"of {MAX_TRIES:,} networks that were drawn none needs between {min_multiplications:,} and "
             f"{max_multiplications:,} multiplications; widen the bounds"
         )
 
-    def _draw(self, generator: torch.Generator) -> AnyNetSizes:
+    def _draw(self, generator: torch.Generator) -> Iterator[AnyNetSizes]:
+        """Networks whose stages are in order, without end."""
         n = NUM_STAGES
-        u = torch.rand(1 + 4 * n, dtype=torch.float64, generator=generator).tolist()
-        ratios = [RATIOS[int(len(RATIOS) * x)] for x in u[1 : 1 + n]]
-        group_widths = [GROUP_WIDTHS[int(len(GROUP_WIDTHS) * x)] for x in u[1 + n : 1 + 2 * n]]
-        return AnyNetSizes(
-            stem_channels=QUANTUM * log_uniform(u[0], MAX_STEM_CHANNELS // QUANTUM),
-            depths=tuple(log_uniform(x, MAX_DEPTH) for x in u[1 + 2 * n : 1 + 3 * n]),
-            widths=tuple(QUANTUM * log_uniform(x, MAX_WIDTH // QUANTUM) for x in u[1 + 3 * n :]),
-            bottleneck_ratios=tuple(ratios[:1] * n if self.shared_ratio else ratios),
-            group_widths=tuple(group_widths[:1] * n if self.shared_group_width else group_widths),
-        )
+        while True:
+            u = torch.rand(BLOCK, 1 + 4 * n, dtype=torch.float64, generator=generator)
+            if self.growing_widths:
+                u = u[(log_uniform(u[:, 1 + 3 * n :], MAX_WIDTH // QUANTUM).diff() >= 0).all(dim=1)]
+            if self.growing_depths:
+                u = u[(log_uniform(u[:, 1 + 2 * n : 1 + 3 * n], MAX_DEPTH).diff() >= 0).all(dim=1)]
+            stems = QUANTUM * log_uniform(u[:, 0], MAX_STEM_CHANNELS // QUANTUM)
+            ratios = torch.tensor(RATIOS)[(len(RATIOS) * u[:, 1 : 1 + n]).long()]
+            groups = torch.tensor(GROUP_WIDTHS)[(len(GROUP_WIDTHS) * u[:, 1 + n : 1 + 2 * n]).long()]
+            depths = log_uniform(u[:, 1 + 2 * n : 1 + 3 * n], MAX_DEPTH)
+            widths = QUANTUM * log_uniform(u[:, 1 + 3 * n :], MAX_WIDTH // QUANTUM)
+            if self.shared_ratio:
+                ratios = ratios[:, :1].expand(-1, n)
+            if self.shared_group_width:
+                groups = groups[:, :1].expand(-1, n)
+            for i in range(len(u)):
+                yield AnyNetSizes(
+                    stem_channels=int(stems[i]),
+                    depths=tuple(depths[i].tolist()),
+                    widths=tuple(widths[i].tolist()),
+                    bottleneck_ratios=tuple(ratios[i].tolist()),
+                    group_widths=tuple(groups[i].tolist()),
+                )
 
 
+SMALLEST = AnyNetSizes(
+    stem_channels=QUANTUM,
+    depths=(1,) * NUM_STAGES,
+    widths=(QUANTUM,) * NUM_STAGES,
+    bottleneck_ratios=(max(RATIOS),) * NUM_STAGES,
+    group_widths=(1,) * NUM_STAGES,
+)
+"""The network of fewest multiplications, in every space."""
+LARGEST = AnyNetSizes(
+    stem_channels=MAX_STEM_CHANNELS,
+    depths=(MAX_DEPTH,) * NUM_STAGES,
+    widths=(MAX_WIDTH,) * NUM_STAGES,
+    bottleneck_ratios=(1,) * NUM_STAGES,
+    group_widths=(max(GROUP_WIDTHS),) * NUM_STAGES,
+)
+"""That of most."""
 DESIGN_SPACES = {
     "A": DesignSpace(),
     "B": DesignSpace(shared_ratio=True),
@@ -212,17 +246,17 @@ DESIGN_SPACES = {
 """AnyNetA to AnyNetE: each is a part of the one before."""
 
 
-def log_uniform(u: float, maximum: int) -> int:
-    """A whole number from 1 to ``maximum`` whose logarithm is uniform.
+def log_uniform(u: Float[Tensor, "*numbers"], maximum: int) -> Int[Tensor, "*numbers"]:
+    """Whole numbers from 1 to ``maximum`` whose logarithm is uniform.
 
     Args:
-        u: Uniform in [0, 1).
+        u: Uniform in [0, 1), float64.
         maximum: The largest number.
 
     Returns:
-        k with probability log((k + 1) / k) / log(maximum + 1).
+        k with probability log((k + 1) / k) / log(maximum + 1), int64.
     """
-    return min(int((maximum + 1) ** u), maximum)
+    return ((maximum + 1) ** u).long().clamp(max=maximum)
 
 
 def error_edf(errors: Float[Tensor, " networks"], thresholds: Float[Tensor, " points"]) -> Tensor:

@@ -13,7 +13,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
-from zoo.cnn.design_space import DESIGN_SPACES, AnyNetSizes, dominates, error_edf, log_uniform
+from zoo.cnn.design_space import (
+    DESIGN_SPACES,
+    LARGEST,
+    SMALLEST,
+    AnyNetSizes,
+    dominates,
+    error_edf,
+    log_uniform,
+)
 
 IMAGES = {"image_size": 32, "in_channels": 1, "num_classes": 10}
 SMALL = AnyNetSizes(
@@ -46,7 +54,7 @@ def test_degrees_of_freedom(space: str, expected: int) -> None:
 
     In every network, that is, whose bottlenecks are all wide enough for the widest groups.
     """
-    wide = [numbers(sizes) for sizes in draw(space, 100) if min(sizes.bottleneck_widths) >= 32]
+    wide = [numbers(sizes) for sizes in draw(space, 200) if min(sizes.bottleneck_widths) >= 32]
     assert len(wide) > 5
     columns = set(zip(*wide, strict=True))
     assert len(columns) == expected == DESIGN_SPACES[space].degrees_of_freedom
@@ -238,8 +246,43 @@ def test_bounds_are_kept() -> None:
 
 def test_bounds_that_nothing_keeps_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.cnn.design_space.MAX_TRIES", 20)
-    with pytest.raises(ValueError, match=r"^of 20 networks that were drawn none needs between 1 and 2 mult"):
-        DESIGN_SPACES["A"].sample(torch.Generator(), **IMAGES, min_multiplications=1, max_multiplications=2)
+    bounds = {"min_multiplications": 1_000_001, "max_multiplications": 1_000_002}
+    line = r"^of 20 networks that were drawn none needs between 1,000,001 and 1,000,002 mult"
+    with pytest.raises(ValueError, match=line):
+        DESIGN_SPACES["A"].sample(torch.Generator(), **IMAGES, **bounds)
+
+
+@pytest.mark.parametrize(("low", "high", "fits"), [(-1, -1, False), (-1, 0, True), (0, 0, True)])
+@pytest.mark.parametrize("space", DESIGN_SPACES)
+def test_bounds_beyond_the_smallest_and_the_largest_network_are_refused_at_once(
+    space: str, low: int, high: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand, for images of one pixel.
+
+    Depth, width, ratio and group width of each stage are 1, 8, 4, 1 or 16, 1024, 1, 32.
+    """
+    least = 9 * 8 + 4 * (8 * 2 + 9 * 2 + 2 * 8 + 8 * 8) + 8 * 10
+    first = 64 * 1024 + 9 * 1024 * 32 + 1024 * 1024 + 64 * 1024
+    rest = 1024 * 1024 + 9 * 1024 * 32 + 1024 * 1024
+    most = 9 * 64 + first + 3 * (rest + 1024 * 1024) + 4 * 15 * rest + 1024 * 10
+    monkeypatch.setattr("zoo.cnn.design_space.MAX_TRIES", 0)
+    images = IMAGES | {"image_size": 1}
+    message = "of 0 networks" if fits else f"no network needs .* it takes from {least:,} to {most:,}$"
+    for bounds in ((least + low, least + high), (most - high, most - low)):
+        with pytest.raises(ValueError, match=message):
+            DESIGN_SPACES[space].sample(
+                torch.Generator(), **images, min_multiplications=bounds[0], max_multiplications=bounds[1]
+            )
+
+
+def test_the_smallest_and_the_largest_network_are_in_every_space() -> None:
+    for end, sign in ((SMALLEST, 1), (LARGEST, -1)):
+        assert end.compatible() == end
+        assert all(end in space for space in DESIGN_SPACES.values())
+        for image_size in (1, 7, 32):
+            images = IMAGES | {"image_size": image_size}
+            cost = sign * end.multiplications(**images)
+            assert all(cost <= sign * sizes.multiplications(**images) for sizes in draw("A", 50))
 
 
 @pytest.mark.parametrize("image_size", [1, 9, 32])
@@ -277,11 +320,10 @@ def test_log_uniform(maximum: int) -> None:
     """Number k is drawn from u between log(k) and log(k + 1), over log(maximum + 1)."""
     for k in range(1, maximum + 1):
         low, high = (math.log(edge) / math.log(maximum + 1) for edge in (k, k + 1))
-        assert log_uniform((low + high) / 2, maximum) == k
-        assert log_uniform(low + 1e-9, maximum) == k
-        assert log_uniform(high - 1e-9, maximum) == k
-    assert log_uniform(0.0, maximum) == 1
-    assert log_uniform(1 - 2**-53, maximum) == maximum
+        u = torch.tensor([(low + high) / 2, low + 1e-9, high - 1e-9], dtype=torch.float64)
+        assert log_uniform(u, maximum).tolist() == [k, k, k]
+    ends = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
+    assert log_uniform(ends, maximum).tolist() == [1, maximum]
 
 
 # Errors
