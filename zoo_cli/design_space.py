@@ -22,7 +22,10 @@ __all__ = ["design_space"]
 
 DESCRIPTION = """Draw networks from AnyNetA to AnyNetE, train each a little, and compare the distributions of
 their validation errors. Writes samples.csv, a row as soon as a network is trained, and edf.png. The same
-command again goes on where it was stopped, and with more samples or other spaces adds to them."""
+command again goes on where it was stopped, and with more samples or other spaces adds to them. Summary and
+picture are of all networks in the folder."""
+ENOUGH = 10
+"""Fewest networks of each space for a verdict on which is better; with fewer it is mostly chance."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,12 +79,8 @@ def _compare(output: Path, options: argparse.Namespace) -> None:
                 flush=True,
             )
     errors = {
-        space: [
-            float(row["error"])
-            for row in rows
-            if row["space"] == space and int(row["index"]) < options.samples
-        ]
-        for space in options.spaces
+        space: [float(row["error"]) for row in rows if row["space"] == space]
+        for space in sorted({row["space"] for row in rows})
     }
     print("\n".join(_summary(errors)))
     _save(_draw(errors), output / "edf.png")
@@ -89,7 +88,7 @@ def _compare(output: Path, options: argparse.Namespace) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python cli.py design-space", description=DESCRIPTION)
+    parser = Parser(prog="python cli.py design-space", description=DESCRIPTION, allow_abbrev=False)
     add = parser.add_argument
     add("--spaces", nargs="+", default=["A", "E"], help="design spaces, A to E (default: A E)")
     add("--samples", type=int, default=12, help="networks of each space (default: 12)")
@@ -161,6 +160,11 @@ def _data(options: argparse.Namespace) -> Any:
     takes = inspect.signature(cls).parameters
     if not issubclass(cls, ImageDataModule) or not given.keys() <= takes.keys():
         raise CommandError(f"--data is {options.data}, but must be an image set, such as FashionMNIST")
+    if needs := [name for name, argument in takes.items() if argument.default is argument.empty]:
+        raise CommandError(
+            f"--data is {options.data}, which needs {', '.join(needs)}, but must be an image set that needs "
+            "nothing more, such as FashionMNIST"
+        )
     try:
         datamodule = cls(**given)
         datamodule.prepare_data()
@@ -263,21 +267,27 @@ def _batches(datamodule: Any, options: argparse.Namespace) -> int:
 
 def _summary(errors: dict[str, list[float]]) -> list[str]:
     """A line for each space, and one for each pair: which is better at every error."""
-    from zoo.cnn.design_space import dominates
-
     lines = [
         f"AnyNet{space}  networks {len(values)}  least error {min(values):.4f}  "
         f"median {statistics.median(values):.4f}"
         for space, values in errors.items()
     ]
     for first, second in itertools.combinations(errors, 2):
-        if dominates(errors[first], errors[second]):
-            lines.append(f"AnyNet{first} dominates AnyNet{second}")
-        elif dominates(errors[second], errors[first]):
-            lines.append(f"AnyNet{second} dominates AnyNet{first}")
-        else:
-            lines.append(f"neither of AnyNet{first} and AnyNet{second} dominates the other")
+        counts = f"{len(errors[first])} networks of AnyNet{first}, {len(errors[second])} of AnyNet{second}"
+        lines.append(f"{_verdict(first, second, errors)} ({counts})")
     return lines
+
+
+def _verdict(first: str, second: str, errors: dict[str, list[float]]) -> str:
+    from zoo.cnn.design_space import dominates
+
+    if min(len(errors[first]), len(errors[second])) < ENOUGH:
+        return f"AnyNet{first} and AnyNet{second} are not compared, for which each needs {ENOUGH} networks"
+    if dominates(errors[first], errors[second]):
+        return f"AnyNet{first} dominates AnyNet{second}"
+    if dominates(errors[second], errors[first]):
+        return f"AnyNet{second} dominates AnyNet{first}"
+    return f"neither of AnyNet{first} and AnyNet{second} dominates the other"
 
 
 def _draw(errors: dict[str, list[float]]) -> "Figure":

@@ -199,7 +199,9 @@ def test_a_network_that_diverges_has_error_1(succeed: Run) -> None:
         ),
         (("--data", "HousePrices"), "--data is HousePrices, but must be an image set"),
         (("--data", "Digit"), "there is no datamodule datamodules.Digit; did you mean Digits?"),
+        (("--data", "ImageFolder"), "--data is ImageFolder, which needs root, but must be an image set that"),
         (("--depth", "3"), "unrecognized arguments: --depth 3"),
+        (("--sample", "1"), "unrecognized arguments: --sample 1"),
     ],
 )
 def test_bad_options(one_line_error: Callable[..., str], flags: tuple[str, ...], message: str) -> None:
@@ -210,9 +212,17 @@ def test_bounds_that_no_network_keeps(
     one_line_error: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zoo.cnn.design_space.MAX_TRIES", 20)
+    bounds = ("--min_multiplications", "1000001", "--max_multiplications", "1000002")
+    line = one_line_error(2, *FLAGS, "--spaces", "E", *bounds)
+    assert (
+        "AnyNetE: of 20 networks that were drawn none needs between 1,000,001.0 and 1,000,002.0 mult" in line
+    )
     bounds = ("--min_multiplications", "1", "--max_multiplications", "2")
     line = one_line_error(2, *FLAGS, "--spaces", "E", *bounds)
-    assert "AnyNetE: of 20 networks that were drawn none needs between 1.0 and 2.0 mult" in line
+    assert (
+        "AnyNetE: no network needs between 1.0 and 2.0 multiplications; for these images it takes from"
+        in line
+    )
 
 
 def test_output_that_cannot_be_written(one_line_error: Callable[..., str]) -> None:
@@ -280,17 +290,48 @@ def test_settings_that_cannot_be_read(
     assert "choose another --output" in line
 
 
+NEITHER = "neither of AnyNetA and AnyNetE dominates the other"
+FEW = "AnyNetA and AnyNetE are not compared, for which each needs 10 networks"
+
+
 @pytest.mark.parametrize(
     ("first", "second", "line"),
     [
-        ([0.1, 0.2], [0.2, 0.3], "AnyNetA dominates AnyNetE"),
-        ([0.2, 0.3], [0.1, 0.3], "AnyNetE dominates AnyNetA"),
-        ([0.1, 0.4], [0.2, 0.3], "neither of AnyNetA and AnyNetE dominates the other"),
-        ([0.1, 0.2], [0.2, 0.1], "neither of AnyNetA and AnyNetE dominates the other"),
+        ([0.1, 0.2] * 5, [0.2, 0.3] * 6, "AnyNetA dominates AnyNetE (10 networks of AnyNetA, 12 of AnyNetE)"),
+        ([0.2, 0.3] * 6, [0.1, 0.3] * 5, "AnyNetE dominates AnyNetA (12 networks of AnyNetA, 10 of AnyNetE)"),
+        ([0.1, 0.4] * 5, [0.2, 0.3] * 5, f"{NEITHER} (10 networks of AnyNetA, 10 of AnyNetE)"),
+        ([0.1, 0.2] * 5, [0.2, 0.1] * 5, f"{NEITHER} (10 networks of AnyNetA, 10 of AnyNetE)"),
+        ([0.1] * 9, [0.2] * 10, f"{FEW} (9 networks of AnyNetA, 10 of AnyNetE)"),
+        ([0.1] * 10, [0.2], f"{FEW} (10 networks of AnyNetA, 1 of AnyNetE)"),
     ],
 )
 def test_which_space_dominates(first: list[float], second: list[float], line: str) -> None:
     assert command._summary({"A": first, "E": second})[2:] == [line]
+
+
+def test_summary_and_picture_are_of_all_networks_in_the_folder(
+    succeed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only of the spaces and of as many networks as the last command names."""
+    drawn = []
+    draw = command._draw
+
+    def record(errors: dict[str, list[float]]) -> object:
+        drawn.append(errors)
+        return draw(errors)
+
+    monkeypatch.setattr(command, "_draw", record)
+    succeed(*FLAGS, "--spaces", "E", "--samples", "2")
+    out = succeed(*FLAGS, "--spaces", "A", "--samples", "1").out
+    found = {key: float(row["error"]) for key, row in rows().items()}
+    expected = {"A": [found["A", "0"]], "E": [found["E", "0"], found["E", "1"]]}
+    assert drawn[-1] == expected
+    assert [*drawn[-1]] == ["A", "E"]
+    assert out.splitlines()[-4:-1] == command._summary(expected)
+    assert "(1 networks of AnyNetA, 2 of AnyNetE)" in out
+    again = succeed(*FLAGS, "--spaces", "E", "--samples", "1").out
+    assert again.splitlines()[:-1] == command._summary(expected)
+    assert drawn[-1] == expected
 
 
 def test_the_curves_are_the_distribution_functions() -> None:
