@@ -30,7 +30,7 @@ class Run:
 
 def default_data_dir() -> Path:
     """``$ZOO_DATA_DIR``, else ``data`` in the checkout."""
-    return Path(os.environ.get("ZOO_DATA_DIR", ROOT / "data")).resolve()
+    return Path(os.environ.get("ZOO_DATA_DIR") or ROOT / "data").resolve()
 
 
 def run_child(command: list[str], *, threads: int, folder: Path, data_dir: Path) -> Run:

@@ -44,11 +44,13 @@ def load_pretrained(
         net: The network, with ``stem_name`` and ``head_names``.
         weights: ``torchvision:NAME`` for a file that torchvision publishes for this variant, such as
             ``torchvision:IMAGENET1K_V1`` (it is downloaded once, into torch's own cache); or the path of a
-            file: a state_dict, or a checkpoint of this model. None does nothing.
+            file: a state_dict, or a checkpoint that holds one as ``state_dict`` (as Lightning's do) or
+            ``model``. None does nothing.
         variant: Name of the network, as torchvision spells it.
         rename: From a key in the file to the network's, or to None for what the network has no use for.
 
     Raises:
+        ValueError: If torchvision publishes no weights of that name.
         WeightsError: If there is no such file, it cannot be downloaded, its hash is wrong, it is no file of
             plain tensors or holds values that are not finite, or its keys and shapes are not the network's.
     """
@@ -78,7 +80,7 @@ def load_pretrained(
 def _locate(weights: str, variant: str) -> tuple[str, Path]:
     """What to call the weights, and the file, which is downloaded if need be."""
     if not weights.startswith(TORCHVISION):
-        path = Path(weights)
+        path = Path(weights).expanduser()
         if not path.is_file():
             raise WeightsError(
                 f"weights is {weights!r}, but must be a file that exists, or torchvision:NAME "
@@ -90,7 +92,7 @@ def _locate(weights: str, variant: str) -> tuple[str, Path]:
     known = get_model_weights(variant)
     name = weights.removeprefix(TORCHVISION)
     if name not in known.__members__:
-        raise WeightsError(f"weights is {weights!r}, but must be {_published(variant)}, or a file")
+        raise ValueError(f"weights is {weights!r}, but must be {_published(variant)}, or a file")
     return weights, _download(known[name].url)
 
 
@@ -141,17 +143,21 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a damaged file makes torch's reader raise whatever its bytes happen to say
         is_pickle = isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path)
         what = "holds pickled objects, which could run code" if is_pickle else "is no file of weights"
-        raise WeightsError(f"{path}: {what}, or is damaged") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), Mapping):
-        content = {str(key).removeprefix("net."): value for key, value in content["state_dict"].items()}
+        raise WeightsError(f"{path}: {what}, or is damaged; save a state_dict with torch.save") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
     if not isinstance(content, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided
         for key, value in content.items()
     ):
-        raise WeightsError(f"{path}: holds no state_dict (names and tensors)")
+        raise WeightsError(f"{path}: holds no state_dict (names and tensors); save one with torch.save")
     for key, value in content.items():
         if not value.isfinite().all():
             raise WeightsError(f"{path}: {key} holds values that are not finite")
+    for prefix in ("net.", "module."):  # what Lightning's modules and DistributedDataParallel put before
+        if all(key.startswith(prefix) for key in content):
+            content = {key.removeprefix(prefix): value for key, value in content.items()}
     return dict(content)
 
 
@@ -172,16 +178,16 @@ def _take_other_widths(net: Any, state: dict[str, Tensor], own: dict[str, Tensor
 
 def _refuse_other_keys(state: dict[str, Tensor], own: dict[str, Tensor], variant: str, name: str) -> None:
     differing = [
-        f"{key} is missing there"
+        f"{key} is not in the file"
         if key not in state
-        else f"{key} is {tuple(state[key].shape)} there and {tuple(value.shape)} here"
+        else f"{key} is {tuple(state[key].shape)} in the file, but must be {tuple(value.shape)}"
         for key, value in own.items()
         if key not in state or state[key].shape != value.shape
     ]
-    differing += [f"{key} is missing here" for key in state if key not in own]
+    differing += [f"{key} is not in the network" for key in state if key not in own]
     if differing:
         more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
-        raise WeightsError(f"weights {name}: are not those of {variant}: {', '.join(differing[:3])}{more}")
+        raise WeightsError(f"weights is {name!r}, but must be of {variant}: {'; '.join(differing[:3])}{more}")
 
 
 @rank_zero_only

@@ -25,12 +25,15 @@ def explained(
         if isinstance(cause, CommandError):
             return cause
     from datamodules.interface.errors import DataError
+    from zoo._pretrained import WeightsError
 
     if failure:
         key, error = failure[0]
         text = _one_line(str(error) or type(error).__name__)
         if isinstance(error, DataError):
             return CommandError(text, FAILED)
+        if isinstance(error, WeightsError):
+            return CommandError(f"{sources.where('model.init_args.weights')}: {text}", FAILED)
         place = _likely_key(key, text, sources)
         name = text.split(" ")[0]
         if key == "model" and name in LINKED_VALUES and name not in sources.given_arguments("model"):
@@ -39,7 +42,19 @@ def explained(
         return CommandError(f"{sources.where(place)}: {text}", USAGE)
     for cause in _causes(error):
         if isinstance(cause, DataError):
-            return CommandError(_one_line(str(cause)), FAILED)
+            text = _one_line(str(cause))
+            if re.match(r"\w+ is .*, but must ", text):
+                text = f"{sources.where(_likely_key('data', text, sources))}: {text}"
+            return CommandError(text, FAILED)
+    if running and str(error).startswith("Expected more than 1 value per channel when training"):
+        where = sources.where("data.init_args.batch_size")
+        return CommandError(
+            f"{where}: leaves a batch of one image, which batch normalisation cannot train on; choose "
+            "another batch_size",
+            FAILED,
+        )
+    if isinstance(error, BrokenPipeError):
+        return CommandError("what read the output has closed it", FAILED)
     if running and isinstance(error, OSError) and error.errno is not None:
         place = error.filename or "the run directory"
         way_out = "; free some space, or choose another folder with --trainer.default_root_dir"
@@ -84,6 +99,10 @@ def _one_line(text: str) -> str:
 def _parsing_error(message: str, sources: Sources) -> str:
     """Jsonargparse's message, condensed: where, which key, what was given, what must be given."""
     if needed := re.search(r"following arguments are required: (.*)", message):
+        owners = ("optimizer", "lr_scheduler")
+        given = [s for s in sources.settings if s.key.removesuffix(".class_path").endswith(owners)]
+        if given and "--" not in needed[1] and not {"model", "data"} & set(needed[1].split(", ")):
+            return f"{given[-1].where}: {given[-1].value} needs {needed[1]}"
         return (
             f"{needed[1]} must be given: --config FILE, or --model NAME and --data NAME; "
             "`python cli.py models` and `python cli.py data` list them"
@@ -111,11 +130,11 @@ def _parsing_error(message: str, sources: Sources) -> str:
             return f"{where}: write --{first} {chosen.value} before its arguments"
         return f"{where}: there is no setting {key}"
     expected = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
-    expected = [e for e in expected if "NoneType" not in e and not e.startswith("path")]
+    expected = [e for e in expected if "NoneType" not in e and not e.startswith(("path", "dot import"))]
     if missing := re.search(r"(?:module '|No )([\w.]+)(?:' has no)? attribute '?(\w+)", message):
         return f"{where}: {key}: there is no {missing[1]}.{missing[2]}"
     # The innermost value is the one that does not fit.
-    values = re.findall(r"(?:Got value|Given value): (.*)", message)
+    values = re.findall(r"(?:Got value|Given value): (.*?)(?:\. Got value: .*)?$", message, re.MULTILINE)
     if expected and values:
         kinds = [re.sub(r"<class '([\w.]+)'>|typing\.Literal\[(.*)\]", r"\1\2", e).strip() for e in expected]
         return f"{where}: {key} is {values[0].strip()!r}, but must be {' or '.join(dict.fromkeys(kinds))}"

@@ -2,11 +2,13 @@
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -23,6 +25,11 @@ from zoo_cli.resume import ChangedSettings, changed_arguments, with_own_defaults
 from zoo_cli.sources import Setting, Sources
 
 __all__ = ["ZooCLI"]
+
+
+@rank_zero_only
+def _say_not_read(where: str) -> None:
+    print(f"{where}: not read, since the checkpoint fills the network", file=sys.stderr)
 
 
 class ZooCLI(LightningCLI):
@@ -49,6 +56,7 @@ class ZooCLI(LightningCLI):
         self._checkpoint: dict[str, Any] | None = None
         self._checkpoint_path: Path | None = None
         self._restored: dict[str, Any] = {}
+        self._start_arguments: dict[str, Any] = {}  # those that a checkpoint makes needless
         self._loggers: list[Any] = []
         quiet = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
@@ -91,7 +99,7 @@ class ZooCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, with a checkpoint's settings between the class defaults and what the user gave."""
         describing = any(a.startswith("--print_config") or a.split("=")[0].endswith("help") for a in args)
-        given = self.sources.value("ckpt_path") or ("best" if self.command != "fit" else None)
+        given = self._given_checkpoint()
         if given is not None and not describing:
             self._restore(given)
             args = [*args, f"--ckpt_path={self._checkpoint_path}"]
@@ -104,10 +112,24 @@ class ZooCLI(LightningCLI):
             self._refuse_other_network()
             init_args = self.config[self.command].model.init_args
             for name in Task.start_arguments & set(init_args.keys()):
-                where = self.sources.where(f"model.init_args.{name}")
-                if name in self._given() and where.startswith("--"):  # in a file it says how the run began
-                    raise CommandError(f"{where}: the checkpoint fills the network; leave {name} out")
-                init_args[name] = None
+                self._start_arguments[name], init_args[name] = init_args[name], None
+                if self._start_arguments[name] is not None:
+                    _say_not_read(self.sources.where(f"model.init_args.{name}"))
+
+    def _given_checkpoint(self) -> str | None:
+        """What ``--ckpt_path`` says; only ``fit`` goes without, and what measures a network's ``weights``."""
+        setting = self.sources.last("ckpt_path")
+        if setting is None:
+            return None if self.command == "fit" else "best"
+        if setting.value in (None, "null"):
+            weights = self.sources.value("model.init_args.weights") or self.sources.value("model.weights")
+            if self.command != "fit" and weights is None:
+                raise CommandError(
+                    f"{setting.where}: null, so nothing says what to {self.command}; leave it out for the "
+                    "newest run's best checkpoint, or name --model.init_args.weights too"
+                )
+            return None
+        return setting.value
 
     def _restore(self, given: str) -> None:
         """Read the checkpoint; what it says of the model goes before the user's settings."""
@@ -271,7 +293,7 @@ class ZooCLI(LightningCLI):
 
     def before_validate(self) -> None:
         """Say which checkpoint is measured."""
-        if self.trainer.is_global_zero:
+        if self.trainer.is_global_zero and self._checkpoint_path is not None:
             print(f"{self._checkpoint_path}", flush=True)
 
     before_test = before_validate
@@ -288,8 +310,20 @@ class ZooCLI(LightningCLI):
         settings = self.config[self.command].clone()
         for key in ("config", "ckpt_path"):
             settings.pop(key, None)
+        for name, value in self._how_the_run_began().items():
+            settings.model.init_args[name] = value
         text = self._parser(self.command).dump(settings, skip_link_targets=False, skip_none=False)
         write_atomically(self.run_directory / "config.yaml", text.encode())
+
+    def _how_the_run_began(self) -> dict[str, Any]:
+        """What filled the network before its first step: as the checkpoint's run has it, else as given."""
+        run = (
+            None if self._checkpoint_path is None else run_directory.run_of_checkpoint(self._checkpoint_path)
+        )
+        if run is None or not (run / "config.yaml").is_file():
+            return self._start_arguments
+        saved = Sources(["--config", str(run / "config.yaml")])
+        return {name: saved.value(f"model.init_args.{name}") for name in self._start_arguments}
 
     def predict(self, model: LightningModule, datamodule: Any, **arguments: Any) -> None:
         """Predict new data, or the test split."""

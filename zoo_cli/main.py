@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from zoo_cli.commands import COMMANDS, RUN_COMMANDS, top_help
-from zoo_cli.errors import USAGE, CommandError, print_error
+from zoo_cli.errors import FAILED, USAGE, CommandError, print_error
 
 __all__ = ["main"]
 
@@ -35,6 +35,10 @@ def main(args: list[str] | None = None) -> int:
             raise
         print_error(str(error))
         return error.exit_code
+    except BrokenPipeError:
+        # As with `| head`; the interpreter would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
 
 
 def _command(name: str) -> Callable[[list[str]], int]:

@@ -1,4 +1,8 @@
-"""Short class names (``--model LeNet``), and errors for classes and arguments that do not exist."""
+"""Short class names (``--model LeNet``), and errors for classes and arguments that do not exist.
+
+Optimizers and schedules have short names too. They are completed here, since the parser gives up where two
+packages have a class of one name.
+"""
 
 import importlib
 import inspect
@@ -28,9 +32,9 @@ def with_full_names(args: list[str]) -> list[str]:
     for arg in args:
         flag, equals, value = arg.partition("=")
         if equals and flag in _CLASS_FLAGS:
-            arg = f"{flag}={_full_name(_CLASS_FLAGS[flag], value)}"
+            arg = f"{flag}={_full_name(flag, value)}"
         elif previous in _CLASS_FLAGS:
-            arg = _full_name(_CLASS_FLAGS[previous], arg)
+            arg = _full_name(previous, arg)
         previous = arg
         result.append(arg)
     return result
@@ -43,11 +47,51 @@ _CLASS_FLAGS = {
     "--data": "data",
     "--data.class_path": "data",
     "--data.help": "data",
+    **{
+        f"--model{init_args}.{key}{end}": key
+        for init_args in ("", ".init_args")
+        for key in ("optimizer", "lr_scheduler")
+        for end in ("", ".class_path", ".help")
+    },
 }
 
 
-def _full_name(key: str, name: str) -> str:
-    return name if "." in name or name.startswith("-") else f"{PACKAGES[key]}.{name}"
+def _full_name(flag: str, name: str) -> str:
+    key = _CLASS_FLAGS[flag]
+    if not name.isidentifier() or name == "null":
+        return name
+    if key in PACKAGES:
+        return f"{PACKAGES[key]}.{name}"
+    known = _optimizers() if key == "optimizer" else _schedules()
+    if name not in known:
+        raise CommandError(f"{flag}: there is no {name}{near_names(name, list(known))}")
+    return known[name]
+
+
+def _optimizers() -> dict[str, str]:
+    """Short names of optimizers: torch's."""
+    from torch import optim
+
+    return {
+        name: f"torch.optim.{name}"
+        for name, cls in vars(optim).items()
+        if inspect.isclass(cls) and issubclass(cls, optim.Optimizer) and cls is not optim.Optimizer
+    }
+
+
+def _schedules() -> dict[str, str]:
+    """Short names of learning rate schedules: torch's, and ours."""
+    from torch.optim import lr_scheduler
+
+    from zoo.optim import schedules
+
+    ours = {name: f"zoo.{name}" for name in schedules.__all__ if name != "WarmupSchedule"}
+    # Lightning's knows the metric that it watches.
+    plateau = {"ReduceLROnPlateau": "lightning.pytorch.cli.ReduceLROnPlateau"}
+    torchs = {
+        name: f"torch.optim.lr_scheduler.{name}" for name in lr_scheduler.__all__ if name != "LRScheduler"
+    }
+    return {**torchs, **plateau, **ours}
 
 
 def class_of(key: str, setting: Setting) -> Any:

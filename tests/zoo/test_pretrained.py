@@ -67,8 +67,8 @@ def test_file_of_another_architecture_names_the_first_three_keys(tmp_path: Path)
     with pytest.raises(WeightsError) as error:
         zoo.ResNet(variant="resnet18", weights=str(path))
     assert str(error.value).startswith(
-        f"weights {path}: are not those of resnet18: layer1.0.conv1.weight is (64, 64, 1, 1) there and "
-        "(64, 64, 3, 3) here, layer1.1.conv1.weight is (64, 256, 1, 1) there"
+        f"weights is {str(path)!r}, but must be of resnet18: layer1.0.conv1.weight is (64, 64, 1, 1) in the "
+        "file, but must be (64, 64, 3, 3); layer1.1.conv1.weight is (64, 256, 1, 1) in the file"
     )
     # 8 convolutions of other shapes, ... : every key that only one of them has, or has in another shape
     ours, theirs = (torchvision_twin(v).state_dict() for v in ("resnet18", "resnet50"))
@@ -99,17 +99,17 @@ def load(state: dict[str, Any], folder: Path, net: nn.Module | None = None, **ar
 
 
 def test_head_with_other_inputs_is_no_matter_of_classes(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"fc\.weight is \(4, 2\) there and \(4, 3\) here$"):
+    with pytest.raises(WeightsError, match=r"fc\.weight is \(4, 2\) in the file, but must be \(4, 3\)$"):
         load(Tiny(2).state_dict(), tmp_path, Tiny(3))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("norm.weight"), r"norm\.weight is missing there$"),
-        (lambda s: s.pop("norm.running_var"), r"norm\.running_var is missing there$"),
-        (lambda s: s.update(extra=torch.zeros(1)), "extra is missing here$"),
-        (lambda s: s.pop("fc.weight"), r"fc\.weight is missing there$"),
+        (lambda s: s.pop("norm.weight"), r"norm\.weight is not in the file$"),
+        (lambda s: s.pop("norm.running_var"), r"norm\.running_var is not in the file$"),
+        (lambda s: s.update(extra=torch.zeros(1)), "extra is not in the network$"),
+        (lambda s: s.pop("fc.weight"), r"fc\.weight is not in the file$"),
     ],
 )
 def test_missing_and_surplus_keys_are_refused(tmp_path: Path, change: Any, message: str) -> None:
@@ -214,7 +214,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_head_of_another_width_needs_its_bias_too(tmp_path: Path) -> None:
     state = {**Tiny().state_dict(), "fc.weight": torch.zeros(9, 2)}
     del state["fc.bias"]
-    with pytest.raises(WeightsError, match=r"fc\.bias is missing there$"):
+    with pytest.raises(WeightsError, match=r"fc\.bias is not in the file$"):
         load(state, tmp_path)
 
 
@@ -224,6 +224,15 @@ def test_network_without_memory_is_refused(saved: Path) -> None:
         torch.device("meta"),
     ):
         zoo.ResNet(variant="resnet18", weights=str(saved))
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "net.", "module."])
+def test_checkpoints_of_other_programs_are_taken(tmp_path: Path, wrapper: str, prefix: str) -> None:
+    """Such as torchvision's own training script writes, with or without several devices."""
+    state = {f"{prefix}{key}": value for key, value in Tiny().state_dict().items()}
+    net = load({wrapper: state, "epoch": 3}, tmp_path)
+    torch.testing.assert_close(net.fc.weight.detach(), state[f"{prefix}fc.weight"], atol=0, rtol=0)
 
 
 def test_values_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
@@ -237,7 +246,7 @@ def test_missing_file_and_unknown_name_say_what_there_is() -> None:
     ):
         zoo.ResNet(variant="resnet18", weights="resnet18.pth")
     with pytest.raises(
-        WeightsError, match="but must be torchvision:IMAGENET1K_V1 or torchvision:IMAGENET1K_V2"
+        ValueError, match="but must be torchvision:IMAGENET1K_V1 or torchvision:IMAGENET1K_V2"
     ):
         zoo.ResNet(variant="resnet50", weights="torchvision:IMAGENET1K_V3")
 

@@ -24,6 +24,37 @@ def write(text: str, name: str = "mine.yaml") -> str:
     return name
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--model.lr_scheduler", "zoo.WarmupCosine"], "lr_scheduler: zoo.WarmupCosine needs total_steps"),
+        (["--model.lr_scheduler=StepLR"], "torch.optim.lr_scheduler.StepLR needs step_size"),
+        (["--model.lr_scheduler", "WarmupCosin"], "there is no WarmupCosin; did you mean WarmupCosine?"),
+        (["--model.init_args.optimizer", "Adamm"], "optimizer: there is no Adamm; did you mean Adam"),
+        (["--model.optimizer.lr", "abc"], "model.optimizer.lr is 'abc', but must be float"),
+        (["--model.lr_scheduler_config.interval", "batch"], "interval 'batch', but must have epoch or step"),
+    ],
+)
+def test_wrong_optimizers_and_schedules(flags: list[str], expected: str, one_line_error: Error) -> None:
+    assert expected in one_line_error(2, "fit", *QUICKSTART, *flags)
+
+
+def test_batch_of_one_image_says_which_setting_made_it(one_line_error: Error) -> None:
+    flags = ["--data.init_args.batch_size", "1", "--model", "BNLeNet", "--trainer.limit_train_batches", "1"]
+    error = one_line_error(1, "fit", *QUICKSTART, *flags)
+    assert error.startswith("error: --data.init_args.batch_size: leaves a batch of one image")
+
+
+def test_reader_that_closes_the_output_gets_no_traceback() -> None:
+    program = [sys.executable, "-m", "zoo_cli", "models", "--json"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert listing.stderr.read() == ""
+    assert listing.returncode == 1
+
+
 def test_arguments_before_their_class_say_so(one_line_error: Error) -> None:
     error = one_line_error(2, "fit", "--model", "LeNet", "--data.batch_size=9", "--data", "Digits")
     assert "--data.batch_size: write --data datamodules.Digits before its arguments" in error

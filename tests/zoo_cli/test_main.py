@@ -10,6 +10,7 @@ import torch
 import zoo
 from tests.zoo_cli.conftest import Run
 from zoo_cli.commands import COMMANDS
+from zoo_cli.names import with_full_names
 
 
 def test_help_names_every_command_and_the_list_of_models(run: Run) -> None:
@@ -142,3 +143,22 @@ def test_describing_a_run_prepares_no_data(
     monkeypatch.setattr(Digits, "read_splits", prepare)
     assert run("fit", "--config", "configs/quickstart.yaml", *arguments).code == 0
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "class_path"),
+    [
+        ("WarmupCosine", "zoo.WarmupCosine"),
+        ("CosineAnnealingLR", "torch.optim.lr_scheduler.CosineAnnealingLR"),
+        ("ReduceLROnPlateau", "lightning.pytorch.cli.ReduceLROnPlateau"),
+    ],
+)
+def test_short_names_of_schedules(name: str, class_path: str) -> None:
+    flags = ["--model.init_args.lr_scheduler", "--model.lr_scheduler.class_path"]
+    assert with_full_names([flags[0], name, f"{flags[1]}={name}"]) == [
+        flags[0],
+        class_path,
+        f"{flags[1]}={class_path}",
+    ]
+    assert with_full_names(["--model.optimizer", "Adam"]) == ["--model.optimizer", "torch.optim.Adam"]
+    assert with_full_names([flags[0], "null"]) == [flags[0], "null"]

@@ -71,6 +71,9 @@ class Task(L.LightningModule):
         known = {"interval", "frequency", "monitor", "strict", "name"}
         if unknown := set(lr_scheduler_config or {}) - known:
             raise ValueError(f"lr_scheduler_config has {sorted(unknown)}, but may only have {sorted(known)}")
+        interval = (lr_scheduler_config or {}).get("interval", "epoch")
+        if interval not in ("epoch", "step"):
+            raise ValueError(f"lr_scheduler_config has interval {interval!r}, but must have epoch or step")
         self.build_optimizer = optimizer
         self.build_lr_scheduler = lr_scheduler
         self.lr_scheduler_config = lr_scheduler_config or {}
@@ -191,6 +194,9 @@ class Task(L.LightningModule):
         """Log the mean since the last log, and stop when the loss was not finite."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it undeclared
         step = self.trainer.global_step
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        if self.trainer.is_last_batch:  # an epoch may have fewer steps than there are between two logs
+            self._log_to_files({"lr": rate}, step)
         # Where several batches make a step, it stays the same until the next one is made.
         if every == 0 or step % every or step == self._logged_step:
             return
@@ -202,9 +208,11 @@ class Task(L.LightningModule):
         means = {f"train/{name}_step": (totals[name] - before.get(name, 0.0)) / examples for name in totals}
         self._logged = (totals, sums.examples)
         self.log("train/loss_step", means["train/loss_step"], prog_bar=True, logger=False, on_step=True)
-        means["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._log_to_files({**means, "lr": rate}, step)
+
+    def _log_to_files(self, metrics: dict[str, float], step: int) -> None:
         for logger in self.trainer.loggers:
-            logger.log_metrics(means, step=step)
+            logger.log_metrics(metrics, step=step)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
