@@ -164,7 +164,8 @@ def test_resuming_goes_on_in_the_same_run(succeed: Run) -> None:
     rows = Path("runs/quickstart/version_0/metrics.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows[1:]] == ["3", "6", "9"]
     rate = rows[0].split(",").index("lr")
-    assert [row.split(",")[rate] for row in rows[1:]] == ["0.002"] * 3  # though there are 50 steps between logs
+    # Though there are 50 steps between logs
+    assert [row.split(",")[rate] for row in rows[1:]] == ["0.002"] * 3
 
 
 def test_best_and_last_mean_the_newest_run_with_a_checkpoint(succeed: Run) -> None:

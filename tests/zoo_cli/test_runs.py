@@ -127,7 +127,12 @@ def test_two_processes_train_in_one_run_and_measure_what_one_measures() -> None:
 @pytest.mark.slow
 def test_interrupted_run_says_how_to_go_on() -> None:
     command = [sys.executable, "-m", "zoo_cli", "fit", *QUICKSTART, "--trainer.max_epochs", "2000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+    def listen() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite that runs in the background ignores it
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=listen) as process:  # type: ignore[call-overload]
         assert process.stdout is not None
         while "epoch    2/2000" not in process.stdout.readline():
             assert process.poll() is None
