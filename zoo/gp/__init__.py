@@ -1,0 +1,1 @@
+"""Gaussian processes (chapter 18) and what Bayesian optimisation needs of them."""
