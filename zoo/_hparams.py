@@ -126,7 +126,7 @@ def spec_of_callable(name: str, build: Callable[..., Any], built: Any) -> dict[s
         return None
     try:
         # A schedule has changed the optimizer that it was built on.
-        rebuilt = cls(_stand_in(name), **init_args)
+        rebuilt = cls(_stand_in(name), **{n: known[n] for n in init_args})
     except (TypeError, ValueError):
         return None
     if not _same(built, rebuilt):

@@ -12,9 +12,9 @@ import zoo
 import zoo.tasks
 from datamodules.interface.batches import ImageBatch
 from datamodules.loaders import BatchSampler, TensorLoader
+from zoo.optim.sgd import SGD
 from zoo.scratch import multi_device
 from zoo.scratch.multi_device import ByHandStrategy, MultiDeviceLeNetNetwork, Parameters
-from zoo.scratch.sgd import SGD
 
 
 def network() -> MultiDeviceLeNetNetwork:

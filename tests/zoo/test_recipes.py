@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import datamodules
 import zoo
 from zoo._hparams import CLASS_PATH
-from zoo.scratch import sgd
+from zoo.optim import sgd
 from zoo.tasks import Task
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "cnn"

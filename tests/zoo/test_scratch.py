@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import zoo
+from zoo.optim.sgd import SGD
 from zoo.scratch import functions
-from zoo.scratch.sgd import SGD
 from zoo.tasks import Task
 
 
@@ -230,30 +230,6 @@ def test_initial_values_are_the_books() -> None:
     reference = zoo.DropoutMLP().net[1].weight
     assert weight.std().item() == pytest.approx(reference.std().item(), rel=0.01)
     assert weight.abs().max().item() == pytest.approx(784**-0.5, rel=0.001)
-
-
-def test_sgd_is_torchs() -> None:
-    ours = [nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(2))]
-    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
-    unused = nn.Parameter(torch.ones(1))
-    for parameters, optimizer in (
-        (ours, SGD([*ours, unused], lr=0.1)),
-        (theirs, torch.optim.SGD(theirs, lr=0.1)),
-    ):
-        for _ in range(3):
-
-            def closure(parameters: Any = parameters, optimizer: Any = optimizer) -> Tensor:
-                optimizer.zero_grad()
-                loss = (torch.ones(4, 3) @ parameters[0] + parameters[1]).square().sum()
-                loss.backward()
-                return loss
-
-            returned = optimizer.step(closure)
-    torch.testing.assert_close(ours, theirs)
-    assert unused.item() == 1
-    assert returned.ndim == 0
-    with pytest.raises(ValueError, match=r"lr is -0\.1, but must be at least 0"):
-        SGD(ours, lr=-0.1)
 
 
 def test_cross_entropy_of_one_row_and_its_gradient() -> None:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from zoo._checks import check_at_least, check_positive
 from zoo._registry import register
 from zoo.layers.init import init_weight_
+from zoo.optim.sgd import SGD
 from zoo.scratch.convolution import Conv2D, pool2d
 from zoo.scratch.functions import cross_entropy
 from zoo.scratch.linear import LinearScratchNetwork
 from zoo.scratch.normalization import BatchNorm
-from zoo.scratch.sgd import SGD
 from zoo.tasks import ImageClassifier, LRSchedulerCallable, OptimizerCallable
 
 __all__ = ["BNLeNetScratch", "BNLeNetScratchNetwork"]

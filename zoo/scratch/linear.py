@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from zoo._checks import check_at_least, check_positive
 from zoo._registry import register
+from zoo.optim.sgd import SGD
 from zoo.scratch.functions import cross_entropy, half_squared_error, l2_penalty
-from zoo.scratch.sgd import SGD
 from zoo.tasks import ImageClassifier, LRSchedulerCallable, OptimizerCallable, Regressor
 
 __all__ = [

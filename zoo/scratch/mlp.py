@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from zoo._checks import check_fraction, check_positive
 from zoo._registry import register
+from zoo.optim.sgd import SGD
 from zoo.scratch.functions import cross_entropy, dropout, relu
-from zoo.scratch.sgd import SGD
 from zoo.tasks import ImageClassifier, LRSchedulerCallable, OptimizerCallable
 
 __all__ = ["DropoutMLPScratch", "MLPScratch", "MLPScratchNetwork"]

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from zoo._checks import check_at_least, check_positive
 from zoo._registry import register
+from zoo.optim.sgd import SGD
 from zoo.scratch.convolution import corr2d_multi_in_out, pool2d
 from zoo.scratch.functions import cross_entropy, relu
-from zoo.scratch.sgd import SGD
 from zoo.tasks import ImageClassifier, LRSchedulerCallable, OptimizerCallable
 
 __all__ = [
