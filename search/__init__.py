@@ -1,0 +1,1 @@
+"""Hyperparameter search on Optuna: spaces, samplers, schedulers, and workers that share a study."""
