@@ -5,6 +5,7 @@
 
 from zoo.optim.adam import Adam, AdamW, Yogi
 from zoo.optim.adaptive import Adadelta, Adagrad, RMSprop
+from zoo.optim.newton import Newton
 from zoo.optim.sgd import SGD, Momentum
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop", "Yogi"]
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "Newton", "RMSprop", "Yogi"]
