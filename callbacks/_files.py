@@ -2,18 +2,20 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightning as L
+if TYPE_CHECKING:  # a command that only writes files does without the seconds of that import
+    import lightning as L
 
 __all__ = ["may_write", "run_dir", "run_title", "write_atomically"]
 
 
-def may_write(trainer: L.Trainer) -> bool:
+def may_write(trainer: "L.Trainer") -> bool:
     """Whether this process writes files in this run: only one does, and none in a trial of a few batches."""
     return trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
 
 
-def run_dir(trainer: L.Trainer) -> Path:
+def run_dir(trainer: "L.Trainer") -> Path:
     """The folder of this run."""
     return Path(trainer.default_root_dir)
 

@@ -4,12 +4,11 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from callbacks._files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 __all__ = ["as_shown", "new_figure", "save_figure"]
 
@@ -33,7 +32,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
     write_atomically(path, png.getvalue())
 
 
-def as_shown(image: Tensor) -> Tensor:
+def as_shown(image: "Tensor") -> "Tensor":
     """An image as matplotlib shows it, normalised pixels brought back into [0, 1].
 
     Args:
