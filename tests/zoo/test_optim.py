@@ -122,6 +122,14 @@ def test_steps_are_torchs(
     assert (got - start).abs().min() > 1e-6  # every parameter has moved
 
 
+@pytest.mark.parametrize(("ours", "theirs", "arguments", "torchs"), TORCHS[::2])
+def test_training_is_torchs(ours: Any, theirs: Any, arguments: Arguments, torchs: Arguments) -> None:
+    """Each with its own gradients: in float64 rounding does not add up to 1e-6."""
+    torch.testing.assert_close(
+        path_of(ours, **arguments), path_of(theirs, **arguments, **torchs), atol=1e-6, rtol=0
+    )
+
+
 def test_defaults_are_torchs() -> None:
     for name in ("Adagrad", "RMSprop", "Adam", "AdamW"):
         net = network()
