@@ -4,22 +4,21 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from callbacks._files import write_atomically
+from search.names import format_objective, readable_parameters
 from search.objectives import Objective
 from search.space import path_of
 from search.trials import TrialView
 
-__all__ = ["Entry", "best_entry", "format_leaderboard", "ranking", "short_names", "write_leaderboard"]
+__all__ = ["Entry", "best_entry", "format_leaderboard", "ranking", "write_leaderboard"]
 
 FILE_NAME = "leaderboard.csv"
-PARTS_OF_ALL = ("init_args", "class_path")
 MAX_ROWS = 10
 NUMBER = r"-|-?inf|nan|-?[\d.,]+(e[+-]\d+)?\*?"
 MAX_CELL = 28
@@ -134,69 +133,8 @@ def newest_of(view: TrialView) -> float | None:
     return view.curve[resource_of(view)] if view.curve else None
 
 
-# How names and values are written
-
-
-def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """The shortest name of each dotted path that no other path ends in.
-
-    ``model.init_args.optimizer.init_args.lr`` is ``lr``, or ``optimizer.lr`` beside another ``lr``. A path
-    that ends in ``class_path`` goes by what it makes, such as ``optimizer``. What stands behind an ``@`` (the
-    class that has a parameter) is shown only where it tells two names apart, as ``lr@SGD``.
-    """
-    names = list(paths)
-    classes_of: dict[str, dict[str, str]] = {}
-    for name in names:
-        classes_of.setdefault(path_of(name), {})[name] = name.partition("@")[2].rpartition(".")[2]
-    parts = {
-        path: [p for p in path.split(".") if p not in ("init_args", "class_path")] for path in classes_of
-    }
-    short: dict[str, str] = {}
-    for path, own in parts.items():
-        others = [other for another, other in parts.items() if another != path]
-        tails = [own[-length:] for length in range(1, len(own) + 1)]
-        tail = next((tail for tail in tails if all(other[-len(tail) :] != tail for other in others)), [path])
-        for name, class_name in classes_of[path].items():
-            short[name] = ".".join(tail) + (f"@{class_name}" if len(classes_of[path]) > 1 else "")
-    return {name: short[name] for name in names}
-
-
-def readable_parameters(views: Iterable[TrialView]) -> list[dict[str, str]]:
-    """For each trial its parameters' values by short name, as one reads them: ``{"lr": "0.0123"}``.
-
-    Parameters of the same path that belong to different classes go by the path, as a trial has only one.
-    """
-    by_path = [{path_of(name): value for name, value in view.params.items()} for view in views]
-    names = short_names(dict.fromkeys(path for params in by_path for path in params))
-    # Classes are told apart as paths are: SGD, or torch.optim.SGD beside zoo.optim.SGD.
-    texts = {str(v): None for params in by_path for v in params.values() if isinstance(v, str)}
-    classes = short_names(text for text in texts if text.replace(".", "").isidentifier())
-    return [
-        {names[path]: classes.get(str(value), format_parameter(value)) for path, value in params.items()}
-        for params in by_path
-    ]
-
-
-def format_parameter(value: Any) -> str:
-    """A parameter's value for reading, floats with three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def format_objective(value: float | None) -> str:
-    """An objective's value for reading: four digits, large counts whole with thousands set apart."""
-    if value is None:
-        return "-"
-    size = abs(value)
-    if 999.95 <= size < 1e12 or (10 <= size < 1e3 and value == int(value)):
-        return f"{value:,.0f}"
-    return f"{value:#.4g}" if 1e-4 <= size < 1e3 else f"{value:.4g}"
-
-
 def _shorten(text: str) -> str:
     return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
-
-
-# Table and file
 
 
 def format_leaderboard(
