@@ -260,6 +260,8 @@ class Hyperband(_Halving):
 
     def after_report(self, trial: int, curves: Sequence[Curve]) -> Decision:
         """``stop`` or ``continue``."""
+        if self._rung_of(find(trial, curves)) is None:
+            return "continue"
         bracket = self.bracket_of(trial)
         peers = [curve for curve in curves if self.bracket_of(curve.number) == bracket]
         return self._schedulers[bracket].after_report(trial, peers)
