@@ -40,7 +40,7 @@ every_optimizer = pytest.mark.parametrize(
 def network(dtype: torch.dtype = torch.float64) -> nn.Sequential:
     """A small network with weights and biases of many sizes."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3), nn.Tanh(), nn.Linear(3, 1)).to(dtype)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1)).to(dtype)
 
 
 def problem(step: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

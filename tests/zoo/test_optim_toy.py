@@ -139,6 +139,18 @@ def test_newton_error_is_squared_at_each_step() -> None:
         assert after == pytest.approx(before**2 / 2, rel=0.02)
 
 
+def test_differences_of_gradients_give_the_hessian() -> None:
+    """On an objective with third derivatives, in several parameters, far from the scale 1."""
+
+    def objective(x: Tensor) -> Tensor:
+        return x[0] ** 3 * x[1] + torch.exp(0.1 * x[2] * x[1]) + x[2] ** 2 * x[0] + 50 * (x @ x)
+
+    x = f64(0.7, -3, 20)
+    step = newton_direction(torch.func.grad(objective)(x), convexity.hessian(objective, x))
+    path = toy.trajectory(objective, x.tolist(), lambda p: optim.Newton(p), steps=1)
+    torch.testing.assert_close(path[1], x - step, atol=1e-8, rtol=0)
+
+
 def test_newton_direction_by_hand() -> None:
     hessian, gradient = f64([2, 1], [1, -3]), f64(4, 6)
     # Determinant -7: the inverse is [[3, 1], [1, -2]] / 7.
