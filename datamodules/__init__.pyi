@@ -9,6 +9,7 @@ from .tabular.house_prices import HouseTiny as HouseTiny
 from .tabular.synthetic import EdgeImage as EdgeImage
 from .tabular.synthetic import SyntheticHighDimensional as SyntheticHighDimensional
 from .tabular.synthetic import SyntheticRegression as SyntheticRegression
+from .tabular.synthetic import SyntheticSines as SyntheticSines
 from .vision.augment import Augmentation as Augmentation
 from .vision.cifar10 import CIFAR10 as CIFAR10
 from .vision.digits import Digits as Digits

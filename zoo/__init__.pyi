@@ -28,6 +28,7 @@ from .cnn.resnet import ResNet18Small as ResNet18Small
 from .cnn.resnext import ResNeXt as ResNeXt
 from .cnn.vgg import VGG as VGG
 from .cnn.vgg import VGG11 as VGG11
+from .gp.exact import ExactGP as ExactGP
 from .linear import LinearRegression as LinearRegression
 from .linear import SoftmaxRegression as SoftmaxRegression
 from .linear import WeightDecay as WeightDecay
@@ -38,6 +39,7 @@ from .optim.schedules import ExponentialDecay as ExponentialDecay
 from .optim.schedules import FactorDecay as FactorDecay
 from .optim.schedules import InverseSqrtDecay as InverseSqrtDecay
 from .optim.schedules import PolynomialDecay as PolynomialDecay
+from .optim.schedules import WarmupConstant as WarmupConstant
 from .optim.schedules import WarmupCosine as WarmupCosine
 from .scratch.lenet import BNLeNetScratch as BNLeNetScratch
 from .scratch.linear import LinearRegressionScratch as LinearRegressionScratch

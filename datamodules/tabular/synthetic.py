@@ -1,4 +1,4 @@
-"""Synthetic data: linear functions with noise (sections 3.3 and 3.7), and the edges of section 7.2."""
+"""Synthetic data: linear functions with noise (sections 3.3 and 3.7), edges (7.2), two sines (18.3)."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from datamodules.base import BatchSize, ZooDataModule
 from datamodules.interface.batches import Batch, RegressionBatch
 from datamodules.interface.checks import check_at_least
 
-__all__ = ["EdgeImage", "SyntheticHighDimensional", "SyntheticRegression", "edge_batch"]
+__all__ = ["EdgeImage", "SyntheticHighDimensional", "SyntheticRegression", "SyntheticSines", "edge_batch"]
 
 
 @register(
@@ -166,3 +166,65 @@ class EdgeImage(ZooDataModule):
         """Draw the three images: black columns 2-5, 1-2 and 4-6, counted from 0."""
         stripes = {"train": (2, 6), "val": (1, 3), "test": (4, 7)}
         return {split: edge_batch([stripe], height=6, width=8) for split, stripe in stripes.items()}
+
+
+@register(
+    task="regression",
+    book=("D27",),
+    config="gp/exact_gp_sines.yaml",
+    tiny={"num_train": 8, "num_val": 4, "num_test": 6, "batch_size": 4},
+)
+class SyntheticSines(ZooDataModule):
+    """``y = sin(x) + sin(4x) / 2 + noise`` for x in [0, 5] (section 18.3.4).
+
+    As in the book, training and test points lie on even grids, and test targets are the function itself,
+    without noise. The book has no validation; ours is drawn evenly from the interval, with noise.
+
+    Args:
+        noise: Standard deviation of the noise, in units of y, at least 0.
+        num_train: Training examples, at least 1.
+        num_val: Validation examples, at least 1.
+        num_test: Test examples, at least 1.
+        batch_size: Examples in a batch on each device, or ``full``.
+        seed: Seed of the noise, of the validation points and of the training order.
+
+    Attributes:
+        in_features: 1.
+        out_features: 1.
+    """
+
+    in_features = 1
+    out_features = 1
+
+    def __init__(
+        self,
+        *,
+        noise: float = 0.25,
+        num_train: int = 50,
+        num_val: int = 50,
+        num_test: int = 500,
+        batch_size: BatchSize = "full",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed)
+        check_at_least("noise", noise, 0)
+        check_at_least("num_train", num_train, 1)
+        check_at_least("num_val", num_val, 1)
+        check_at_least("num_test", num_test, 1)
+        self.noise = noise
+        self.num_train = num_train
+        self.num_val = num_val
+        self.num_test = num_test
+
+    def read_splits(self) -> dict[str, Batch]:
+        """Draw the data with the seed."""
+        generator = torch.Generator().manual_seed(self.seed)
+        train = self._observe(torch.linspace(0, 5, self.num_train), self.noise, generator)
+        val = self._observe(5 * torch.rand(self.num_val, generator=generator), self.noise, generator)
+        test = self._observe(torch.linspace(0, 5, self.num_test), 0.0, generator)
+        return {"train": train, "val": val, "test": test}
+
+    @staticmethod
+    def _observe(x: torch.Tensor, noise: float, generator: torch.Generator) -> RegressionBatch:
+        y = torch.sin(x) + 0.5 * torch.sin(4 * x) + noise * torch.randn(len(x), generator=generator)
+        return RegressionBatch(x[:, None], y[:, None])

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 import zoo
-from datamodules import EdgeImage, SyntheticHighDimensional, SyntheticRegression
+from datamodules import EdgeImage, SyntheticHighDimensional, SyntheticRegression, SyntheticSines
 from datamodules.base import ZooDataModule
 from datamodules.interface.batches import RegressionBatch
 from datamodules.tabular.synthetic import edge_batch
@@ -105,6 +105,31 @@ def test_high_dimensional_data_has_the_books_numbers() -> None:
     batch = next(iter(data.train_dataloader()))
     assert isinstance(batch, RegressionBatch)
     assert (batch.features.shape, batch.target.shape) == ((5, 200), (5, 1))
+
+
+def test_two_sines_are_the_books() -> None:
+    data = SyntheticSines()
+    splits = read(data)
+    assert {name: len(split.target) for name, split in splits.items()} == {
+        "train": 50,
+        "val": 50,
+        "test": 500,
+    }
+    for name, split in splits.items():
+        x, y = split.features[:, 0].double(), split.target[:, 0].double()
+        residual = y - x.sin() - 0.5 * (4 * x).sin()
+        if name == "test":
+            assert residual.abs().max() < 1e-6  # the function itself
+        else:
+            assert residual.std().item() == pytest.approx(0.25, rel=0.25)
+            assert abs(residual.mean().item()) < 4 * 0.25 / 50**0.5
+        if name == "val":
+            assert 0 <= x.min() < 0.5
+            assert 4.5 < x.max() <= 5
+        else:
+            grid = torch.linspace(0, 5, len(x), dtype=torch.float64)
+            torch.testing.assert_close(x, grid, atol=1e-6, rtol=0)
+    assert len(data.train_dataloader()) == 1
 
 
 def test_edge_image_is_the_books() -> None:

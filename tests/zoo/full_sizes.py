@@ -103,6 +103,8 @@ FULL_SIZES: dict[str, tuple[dict[str, Any], int]] = {
     "DropoutMLP": ({}, 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10),
     "DropoutMLPScratch": ({}, 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10),
     "EdgeKernel": ({}, 1 * 2),
+    # Lengthscale, output scale and noise.
+    "ExactGP": ({}, 1 + 1 + 1),
     "FixedHiddenMLP": ({}, 20 * 20 + 20),
     # As AlexNet, with 3 channels in, fewer on the way, and 256 maps of 6 x 6.
     "ImageNetAlexNet": (

@@ -1,6 +1,6 @@
 """Exact Gaussian process regression (section 18.3) as a plain module that knows no trainer.
 
-GPyTorch gives the mean, the kernel and the noise with their constraints. The formulas of section 18.3.3 are
+GPyTorch gives the mean, the kernel and the noise with their constraints. The formulas of section 18.3.2 are
 written here with a Cholesky factor: GPyTorch turns to approximate solvers beyond 800 examples, and keeps the
 examples, without which there is no prediction, out of what is saved.
 """
@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo._checks import check_at_least, check_choice, check_positive
 
 with warnings.catch_warnings():
     # GPyTorch's own use of torch.jit.script, which newer releases of torch call deprecated.
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
-    from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
+    from gpytorch.constraints import GreaterThan, Positive
+    from gpytorch.kernels import MaternKernel, RBFKernel, ScaleKernel
     from gpytorch.likelihoods import GaussianLikelihood
     from gpytorch.means import ConstantMean, ZeroMean
 
@@ -80,14 +82,11 @@ class ExactGPNetwork(nn.Module):
         super().__init__()
         # The names are those of GPyTorch's examples, and so are the keys of what is saved.
         self.mean_module = ZeroMean() if mean == "zero" else ConstantMean()
-        lengthscales = in_features if ard else None
-        base: Kernel
-        if kernel == "rbf":
-            base = RBFKernel(ard_num_dims=lengthscales)
-        else:
-            base = MaternKernel(nu=int(kernel[-2]) / 2, ard_num_dims=lengthscales)
-        self.covar_module = ScaleKernel(base)
-        self.likelihood = GaussianLikelihood()
+        # Each constraint with its own transform: by default all of a process share one module and its mode.
+        shape = {"ard_num_dims": in_features if ard else None, "lengthscale_constraint": Positive(F.softplus)}
+        base = RBFKernel(**shape) if kernel == "rbf" else MaternKernel(nu=int(kernel[-2]) / 2, **shape)
+        self.covar_module = ScaleKernel(base, outputscale_constraint=Positive(F.softplus))
+        self.likelihood = GaussianLikelihood(noise_constraint=GreaterThan(1e-4, F.softplus))
         self.register_buffer("train_inputs", torch.empty(0, in_features))
         self.register_buffer("train_targets", torch.empty(0))
 
@@ -121,7 +120,8 @@ class ExactGPNetwork(nn.Module):
         self, features: Float[Tensor, "rows in_features"], others: Float[Tensor, "columns in_features"]
     ) -> Float[Tensor, "rows columns"]:
         """Prior covariance of the function between points, without the noise."""
-        covariance: Tensor = self.covar_module(features, others).to_dense()
+        # Calling the kernel itself wraps the matrix in a lazy one, which takes longer and cannot be compiled.
+        covariance: Tensor = self.covar_module.forward(features, others)
         return _wide(covariance)
 
     def log_marginal_likelihood(
@@ -130,7 +130,7 @@ class ExactGPNetwork(nn.Module):
         """Log density of the targets under the prior, ``log p(y | X)``, in nats; the sum, not per example.
 
         It is ``-(y - m)^T (K + noise I)^-1 (y - m) / 2 - log |K + noise I| / 2 - n log(2 pi) / 2``
-        (equation 18.3.7 of the book has m = 0).
+        (section 18.3.2, where m = 0).
         """
         factor = self._factor(features)
         # |L^-1 (y - m)|^2 is the quadratic form, and the determinant of L the root of the whole one.
@@ -174,7 +174,7 @@ class ExactGPNetwork(nn.Module):
     def _factor(self, features: Float[Tensor, "examples in_features"]) -> Float[Tensor, "examples examples"]:
         """Cholesky factor L of the covariance of noisy observations, K + noise I = L L^T."""
         covariance = self.covariance(features, features)
-        noise = self.noise.to(covariance) * torch.eye(len(features)).to(covariance)
+        noise = _wide(self.noise) * torch.eye(len(features), dtype=covariance.dtype, device=covariance.device)
         try:
             factor: Tensor = torch.linalg.cholesky(covariance + noise)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # exported undeclared

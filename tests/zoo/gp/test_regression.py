@@ -97,6 +97,15 @@ def test_start_is_gpytorchs() -> None:
     assert len(list(ExactGPNetwork(3, mean="constant").parameters())) == 4
 
 
+def test_q21_lengthscale_is_not_squared_and_noise_is_a_variance() -> None:
+    """At a distance of one lengthscale e^(-1/2) is left of the RBF kernel."""
+    made = network(lengthscale=0.3, noise=0.04)
+    close(made.covariance(column(0), column(0.3)), [[math.exp(-0.5)]])
+    made.condition(column(0), column(0)[:, 0])
+    found = made.predict(column(100))
+    close(found.noisy_variance - found.variance, [0.04])
+
+
 # The formulas
 
 
