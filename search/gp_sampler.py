@@ -5,23 +5,53 @@ it. Here they meet (Snoek, Larochelle and Adams 2012, Practical Bayesian Optimiz
 Algorithms).
 """
 
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from search.unit_cube import Array
-from zoo._checks import check_choice
+from search.outcomes import comparable_losses
+from search.samplers import QuasiRandomSampler, sobol_points
+from search.trials import Curve, TrialState
+from search.unit_cube import Array, UnitCube
+from zoo._checks import check_at_least, check_choice
 from zoo.gp.acquisition import expected_improvement, probability_of_improvement, upper_confidence_bound
 from zoo.gp.regression import ExactGPNetwork, fit_gp
 
-__all__ = ["ACQUISITIONS", "KERNELS", "acquire", "propose", "warp"]
+__all__ = [
+    "ACQUISITIONS",
+    "KERNELS",
+    "GaussianProcessSampler",
+    "acquire",
+    "propose",
+    "warp",
+]
 
 ACQUISITIONS = ("ei", "ucb", "pi")
 """Expected improvement, upper confidence bound, probability of improvement."""
 KERNELS = {"rbf": "rbf", "matern": "matern52"}
 """Kernels by name, with what the Gaussian process calls them."""
+STATES: dict[OptunaState, TrialState] = {
+    OptunaState.RUNNING: "running",
+    OptunaState.WAITING: "paused",
+    OptunaState.COMPLETE: "complete",
+    OptunaState.PRUNED: "pruned",
+    OptunaState.FAIL: "failed",
+}
+FINAL = sys.maxsize
+"""Resource of a trial's final value, beyond all others."""
+NUM_CANDIDATES = 512
+"""So many points of the whole space, and as many near the best ones."""
 SAME = 1e-9
 """Points no further apart than this in each coordinate are the same point."""
 
@@ -147,3 +177,128 @@ def _among(points: Array, others: Array) -> npt.NDArray[np.bool_]:
     """Whether each point is one of the others."""
     distances = np.abs(points[:, None, :] - others[None, :, :]).max(axis=2)
     return np.asarray((distances <= SAME).any(axis=1))
+
+
+class GaussianProcessSampler(BaseSampler):
+    """Bayesian optimisation of one objective; see :func:`propose`.
+
+    The first trials, and parameters that not every trial has, get the values of ``startup``. Afterwards the
+    candidates are the points of a Sobol sequence, and others near the best trials. Trials that a scheduler
+    stopped or paused count as :func:`search.outcomes.comparable_losses` says.
+
+    Args:
+        space: Distributions by name.
+        seed: Seed of the candidates, at least 0.
+        startup: Where the values of the first trials come from.
+        acquisition: ``ei``, ``ucb`` or ``pi``.
+        kernel: ``rbf`` or ``matern``.
+        num_startup: How many trials must have an outcome before they are modelled, at least 1.
+
+    Raises:
+        ValueError: If a name is unknown or a number out of its range.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, BaseDistribution],
+        *,
+        seed: int,
+        startup: QuasiRandomSampler,
+        acquisition: str = "ei",
+        kernel: str = "matern",
+        num_startup: int = 10,
+    ) -> None:
+        check_choice("acquisition", acquisition, ACQUISITIONS)
+        check_choice("kernel", kernel, KERNELS)
+        check_at_least("num_startup", num_startup, 1)
+        self._space = dict(space)
+        self._seed = seed
+        self._startup = startup
+        self._acquisition = acquisition
+        self._kernel = kernel
+        self._num_startup = num_startup
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """What all trials with an outcome have in common, once there are enough of them."""
+        others = _others(study, trial)
+        losses = self._losses(study, others)
+        if len(losses) < self._num_startup:
+            return {}
+        # One that failed may have done so before it had all its values.
+        whole = [other for other in others if other.number in losses and other.state != OptunaState.FAIL]
+        return {
+            name: distribution
+            for name, distribution in self._space.items()
+            if not distribution.single()
+            and all(other.distributions.get(name) == distribution for other in whole)
+        }
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The proposal."""
+        if not search_space:
+            return {}
+        cube = UnitCube(search_space)
+        # Other workers' trials may still be getting their values.
+        others = [other for other in _others(study, trial) if search_space.keys() <= other.params.keys()]
+        losses = self._losses(study, others)
+        points = {other.number: cube.to_unit(other.params) for other in others}
+        x, y = np.array([points[number] for number in losses]), np.array(list(losses.values()))
+        pending = [point for number, point in points.items() if number not in losses]
+        candidates = self._candidates(cube, x[np.argsort(y, kind="stable")[:5]])
+        chosen = propose(
+            cube.features(x),
+            y,
+            cube.features(candidates),
+            acquisition=self._acquisition,
+            kernel=self._kernel,
+            seed=self._seed,
+            pending=cube.features(np.array(pending)) if pending else None,
+        )
+        return cube.from_unit(candidates[chosen])
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The startup's value."""
+        return self._startup.sample_independent(study, trial, param_name, param_distribution)
+
+    def _losses(self, study: Study, trials: Sequence[FrozenTrial]) -> dict[int, float]:
+        if len(study.directions) > 1:
+            raise ValueError(f"the study has {len(study.directions)} objectives, but must have one")
+        sign = -1.0 if study.directions[0] == StudyDirection.MAXIMIZE else 1.0
+        num_columns = sum(
+            len(distribution.choices) if isinstance(distribution, CategoricalDistribution) else 1
+            for distribution in self._space.values()
+        )
+        return comparable_losses([_curve(trial, sign) for trial in trials], enough=num_columns + 2)
+
+    def _candidates(self, cube: UnitCube, best: Array) -> Array:
+        """Points of the whole space, and others that differ from the best ones in some coordinates."""
+        rng = np.random.default_rng(self._seed)
+        dimensions = len(cube.space)
+        everywhere = sobol_points(NUM_CANDIDATES, dimensions, seed=self._seed)
+        near = best[rng.integers(len(best), size=NUM_CANDIDATES)]
+        moved = rng.random(near.shape) < 0.5
+        moved[np.arange(len(near)), rng.integers(dimensions, size=len(near))] = True
+        distance = 10 ** rng.uniform(-2.5, -0.5, size=(len(near), 1))
+        step = distance * rng.standard_normal(near.shape)
+        choice = np.array([isinstance(d, CategoricalDistribution) for d in cube.space.values()])
+        elsewhere = np.where(choice, rng.random(near.shape), np.clip(near + step, 0, 1))
+        return cube.snap(np.concatenate([everywhere, np.where(moved, elsewhere, near)]))
+
+
+def _others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
+    """All other trials that have got values."""
+    trials = study.get_trials(deepcopy=False)
+    return [other for other in trials if other.params and other.number != trial.number]
+
+
+def _curve(trial: FrozenTrial, sign: float) -> Curve:
+    """A trial's losses, with the final value beyond all resources."""
+    losses = {step: sign * value for step, value in trial.intermediate_values.items()}
+    if trial.state == OptunaState.COMPLETE:
+        assert trial.value is not None
+        losses[FINAL] = sign * trial.value
+    return Curve(trial.number, losses, STATES[trial.state])

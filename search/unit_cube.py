@@ -20,7 +20,7 @@ class UnitCube:
     says so. What has only some values (steps, whole numbers, choices) divides the coordinate among them: in
     equal shares, so that the first and the last value are as likely as those between, or by the logarithm of
     ``v - 1/2`` to ``v + 1/2`` for whole numbers on a logarithmic scale. A value's point is the middle of its
-    share (at ``log v`` on the logarithmic scale), and each point of the share leads back to exactly the value;
+    share (at ``log v`` on the logarithmic scale), and each point of the share leads back to that very value;
     plain floats come back up to rounding.
 
     Args:
