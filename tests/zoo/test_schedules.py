@@ -17,6 +17,7 @@ from zoo.optim.schedules import (
     FactorDecay,
     InverseSqrtDecay,
     PolynomialDecay,
+    WarmupConstant,
     WarmupCosine,
     WarmupSchedule,
 )
@@ -45,6 +46,7 @@ def rates(build: Callable[..., LRScheduler], steps: int, *, lr: float = 0.3, **a
 
 # What the optimizer's rate is multiplied by, from the number of steps.
 CLOSED_FORMS: list[tuple[type[WarmupSchedule], dict[str, Any], Callable[[int], float]]] = [
+    (WarmupConstant, {}, lambda t: 1.0),
     (ExponentialDecay, {}, lambda t: math.e ** (-0.1 * t)),
     (ExponentialDecay, {"decay": 0.5}, lambda t: math.e ** (-0.5 * t)),
     (PolynomialDecay, {}, lambda t: 1 / math.sqrt(1 + 0.1 * t)),

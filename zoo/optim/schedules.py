@@ -23,6 +23,7 @@ __all__ = [
     "FactorDecay",
     "InverseSqrtDecay",
     "PolynomialDecay",
+    "WarmupConstant",
     "WarmupCosine",
     "WarmupSchedule",
 ]
@@ -54,6 +55,26 @@ class WarmupSchedule(LRScheduler):
         if self.last_epoch < self.warmup_steps:
             return [base * (self.last_epoch / self.warmup_steps) for base in self.base_lrs]
         return [self.rate_after(base, self.last_epoch - self.warmup_steps) for base in self.base_lrs]
+
+
+class WarmupConstant(WarmupSchedule):
+    """Linear warm-up from 0 to the optimizer's rate, which then stays (section 12.11.3.5).
+
+    Args:
+        optimizer: The optimizer; its learning rate is the highest one.
+        warmup_steps: Steps of the warm-up, at least 0.
+        last_epoch: Steps taken so far, or -1 at the start.
+
+    Raises:
+        ValueError: If ``warmup_steps`` is negative.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, warmup_steps: int = 0, last_epoch: int = -1) -> None:
+        super().__init__(optimizer, warmup_steps=warmup_steps, last_epoch=last_epoch)
+
+    def rate_after(self, base: float | Tensor, step: int) -> float | Tensor:
+        """``base``."""
+        return base
 
 
 class ExponentialDecay(WarmupSchedule):
