@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import filelock
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from search.errors import SearchError
 
@@ -85,6 +85,9 @@ class Storage(ABC):
                     ) from error
             time.sleep(pause)
             pause = min(2 * pause, 10.0)
+
+    def close(self) -> None:
+        """Let go of connections."""
 
     def gone(self) -> tuple[type[Exception], ...]:
         """Errors that mean that the storage is away for a while."""
@@ -159,7 +162,9 @@ class PostgreSQLStorage(Storage):
             engine_kwargs=engine,
             skip_compatibility_check=False,
         )
-        super().__init__(address.render_as_string(hide_password=True), storage)
+        self._engine = storage.engine
+        # With the cache that Optuna itself puts before it: ended trials are read once.
+        super().__init__(address.render_as_string(hide_password=True), get_storage(storage))
         self._address = address.set(drivername="postgresql").render_as_string(hide_password=False)
         self._key = zlib.crc32(f"d2l-zoo study {study}".encode())
 
@@ -171,6 +176,11 @@ class PostgreSQLStorage(Storage):
         with psycopg.connect(self._address, autocommit=True, connect_timeout=10) as connection:
             connection.execute("SELECT pg_advisory_lock(%s)", (self._key,))
             yield
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self.optuna.remove_session()
+        self._engine.dispose()
 
     def gone(self) -> tuple[type[Exception], ...]:
         """Lost connections, and a server that starts, stops or is full."""
@@ -189,7 +199,7 @@ class PostgreSQLStorage(Storage):
         )
 
 
-class _JournalLock(BaseJournalFileLock):
+class _JournalLock(JournalFileOpenLock):
     """The lock of the journal file itself, which also cuts off what a killed writer left half-written.
 
     Optuna's own locks stay behind when their process is killed, and a torn last line makes the file
@@ -200,10 +210,12 @@ class _JournalLock(BaseJournalFileLock):
     """
 
     def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
         self.journal = journal
         self._lock = filelock.FileLock(f"{journal}.lock")
 
     def acquire(self) -> bool:
+        """Wait for the lock, and make the file whole."""
         self._lock.acquire(poll_interval=0.005)
         with self.journal.open("r+b") as file:
             end = file.seek(0, os.SEEK_END)
@@ -215,6 +227,7 @@ class _JournalLock(BaseJournalFileLock):
         return True
 
     def release(self) -> None:
+        """Let others write."""
         self._lock.release()
 
 
@@ -237,7 +250,7 @@ def open_storage(url: str | None, directory: Path, study: str) -> Storage:
     scheme = url.partition(":")[0].partition("+")[0]
     try:
         if scheme == "sqlite":
-            return SQLiteStorage(url, RDBStorage(url), directory / ".lock")
+            return SQLiteStorage(url, get_storage(url), directory / ".lock")
         if scheme in ("postgresql", "postgres"):
             return PostgreSQLStorage(f"postgresql:{url.partition(':')[2]}", study)
     except Exception as error:  # whatever SQLAlchemy or the driver make of an address

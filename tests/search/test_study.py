@@ -1,0 +1,260 @@
+"""Who gets which trial: none is lost, none is done twice, whoever dies."""
+
+import collections
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from search.errors import SearchError
+from search.liveness import Watch
+from search.study import Claim, SharedStudy
+from search.worker import RunningTrial, work
+from tests.search.studies import EPOCHS, make_study, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def states(study: SharedStudy) -> collections.Counter[str]:
+    return collections.Counter(view.state for view in study.views())
+
+
+def claim(study: SharedStudy) -> Claim:
+    found = study.next_trial()
+    assert isinstance(found, Claim)
+    return found
+
+
+def start(folder: Path, url: str | None, pruner: str, trials: int, kill: str = "") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.search.studies", str(folder), url or "", pruner, str(trials)]
+    return subprocess.Popen([*command, *([kill] if kill else [])], cwd=ROOT)
+
+
+def test_study_ends_after_its_trials(tmp_path: Path) -> None:
+    study = make_study(tmp_path, trials=4)
+    work(study, train)
+    assert states(study) == {"complete": 4}
+    assert [view.number for view in study.views()] == [0, 1, 2, 3]
+    for view in study.views():
+        assert view.curve == {e: pytest.approx(view.params["x"] + 1 / e) for e in range(1, EPOCHS + 1)}
+        assert view.values == (pytest.approx(view.params["x"] + 1 / EPOCHS),)
+    assert len({view.params["x"] for view in study.views()}) == 4
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha_promotion"])
+def test_many_workers_lose_and_double_nothing(tmp_path: Path, storage_url: str | None, pruner: str) -> None:
+    study = make_study(tmp_path, url=storage_url, pruner=pruner, trials=18)
+    workers = [start(tmp_path, storage_url, pruner, 18) for _ in range(3)]
+    assert [worker.wait(120) for worker in workers] == [0, 0, 0]
+    by_worker = [path.read_text().splitlines() for path in tmp_path.glob("done-*.txt")]
+    done = [line for lines in by_worker for line in lines]
+    assert len(by_worker) == 3
+    assert len(done) == len(set(done))
+    views = study.views()
+    assert len(views) == 18
+    assert sorted(done) == sorted(f"{view.number} {epoch}" for view in views for epoch in view.curve)
+    if pruner == "none":
+        assert states(study) == {"complete": 18}
+    else:
+        assert states(study).keys() == {"complete", "pruned"}
+        best = sorted(views, key=lambda view: view.params["x"])[0]
+        assert best.state == "complete"
+
+
+@pytest.mark.parametrize("kill", ["first", "second"])
+def test_killed_worker_s_trial_goes_on_where_it_was(
+    tmp_path: Path, storage_url: str | None, kill: str
+) -> None:
+    study = make_study(tmp_path, url=storage_url, trials=3)
+    assert start(tmp_path, storage_url, "none", 3, kill).wait(60) == -9
+    assert states(study) == {"running": 1}
+    resumed: list[tuple[int, int]] = []
+
+    def run(trial: RunningTrial, values: Mapping[str, Any]) -> list[float]:
+        resumed.append((trial.number, trial.resource))
+        return train(trial, values)
+
+    work(study, run)
+    assert states(study) == {"complete": 3}
+    assert resumed == [(0, 0 if kill == "first" else 2), (1, 0), (2, 0)]
+
+
+def elsewhere(study: SharedStudy, claimed: Claim) -> None:
+    """Let a claim look like that of another machine."""
+    owner = study.trials()[claimed.number].user_attrs["owner"]
+    study.storage.optuna.set_trial_user_attr(claimed.trial_id, "owner", {**owner, "machine": "another"})
+
+
+def test_worker_of_another_machine_is_dead_after_180_s_without_a_beat(tmp_path: Path) -> None:
+    now = [0.0]
+    study = make_study(tmp_path, trials=1)
+    other = make_study(tmp_path, watch=Watch(clock=lambda: now[0]))
+    mine = claim(study)
+    elsewhere(study, mine)
+    assert other.next_trial() == "wait"  # counted from here: it never beat
+    now[0] = 179.0
+    assert other.next_trial() == "wait"
+    study.beat(mine, 1)
+    now[0] = 181.0
+    assert other.next_trial() == "wait"
+    now[0] = 360.0
+    assert other.next_trial() == "wait"
+    now[0] = 361.1
+    taken = claim(other)
+    assert (taken.number, taken.values) == (mine.number, mine.values)
+
+
+def test_worker_that_wakes_up_changes_nothing(tmp_path: Path) -> None:
+    now = [0.0]
+    study = make_study(tmp_path, trials=1)
+    other = make_study(tmp_path, watch=Watch(clock=lambda: now[0]))
+    asleep = claim(study)
+    study.report(asleep, 1, 0.5, 1.0)
+    elsewhere(study, asleep)
+    assert other.next_trial() == "wait"
+    now[0] = 200.0
+    taken = claim(other)
+    assert taken.resource == 1
+    assert study.report(asleep, 2, 0.1, 2.0) == "stop"
+    assert asleep.lost
+    for end in (
+        lambda: study.complete(asleep, [0.1], 2.0),
+        lambda: study.fail(asleep, "of no account", 2.0),
+        lambda: study.pause(asleep, "worker"),
+    ):
+        end()
+        assert states(study) == {"running": 1}
+    assert study.views()[0].curve == {1: 0.5}
+    other.complete(taken, [0.4], 3.0)
+    assert study.views()[0].values == (0.4,)
+    assert study.views()[0].seconds == 4.0
+
+
+def test_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
+    study = make_study(tmp_path, trials=2)
+    for _ in range(3):
+        assert start(tmp_path, None, "none", 2, "first").wait(60) == -9
+    work(study, train)
+    first, *others = study.views()
+    assert first.state == "failed"
+    assert "its worker died 3 times" in (first.error or "")
+    assert [view.state for view in others] == ["complete", "complete"]
+
+
+def test_failing_trial_is_recorded_and_another_takes_its_place(tmp_path: Path) -> None:
+    study = make_study(tmp_path, trials=3)
+
+    def run(trial: RunningTrial, values: Mapping[str, Any]) -> list[float]:
+        if trial.number == 1:
+            raise RuntimeError("CUDA out of memory\nand more lines")
+        return train(trial, values)
+
+    work(study, run)
+    assert states(study) == {"complete": 3, "failed": 1}
+    assert study.views()[1].error == "CUDA out of memory"
+
+
+def test_as_many_failures_as_trials_end_the_study(tmp_path: Path) -> None:
+    def run(trial: RunningTrial, values: Mapping[str, Any]) -> list[float]:
+        raise ValueError("no such file: data.csv")
+
+    study = make_study(tmp_path, trials=3)
+    with pytest.raises(SearchError, match=r"3 trials have failed.*no such file: data\.csv"):
+        work(study, run)
+    assert states(study) == {"failed": 3}
+
+
+def test_interrupted_trial_goes_on_first(tmp_path: Path) -> None:
+    study = make_study(tmp_path, trials=3)
+
+    def run(trial: RunningTrial, values: Mapping[str, Any]) -> list[float]:
+        if trial.number == 1 and not trial.resource:
+            trial.report(0.5, 1)
+            raise KeyboardInterrupt
+        assert trial.number != 1 or trial.resource == 1
+        return train(trial, values)
+
+    with pytest.raises(KeyboardInterrupt):
+        work(study, run)
+    assert states(study) == {"complete": 1, "paused": 1}
+    next_one = claim(study)
+    assert next_one.number == 1
+    study.pause(next_one, "worker")
+    work(study, run)
+    assert states(study) == {"complete": 3}
+
+
+def test_time_over_hands_the_trial_back_after_its_epoch(tmp_path: Path) -> None:
+    study = make_study(tmp_path, trials=3)
+    claimed = claim(study)
+    trial = RunningTrial(study, claimed, deadline=0.0)
+    trial.report(0.3, 1)
+    assert trial.decision == "interrupt"
+    last = RunningTrial(study, claimed, deadline=0.0)
+    last.report(0.3, EPOCHS)
+    assert last.decision == "continue"  # it is complete anyway
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_value_that_is_no_number_prunes(tmp_path: Path, value: float) -> None:
+    study = make_study(tmp_path, trials=2)
+
+    def run(trial: RunningTrial, values: Mapping[str, Any]) -> list[float]:
+        trial.report(value if trial.number == 0 else 0.5, EPOCHS)
+        return [value if trial.number == 0 else 0.5]
+
+    work(study, run)
+    assert [view.state for view in study.views()] == ["pruned", "complete"]
+
+
+def test_grid_is_handed_out_point_by_point(tmp_path: Path) -> None:
+    points = [{"x": value} for value in (0.25, 0.5, 0.75)]
+    study = make_study(tmp_path, trials=30, grid=points)
+    work(study, train)
+    assert [view.params["x"] for view in study.views()] == [0.25, 0.5, 0.75]
+
+
+def test_directions_reach_the_scheduler_as_losses(tmp_path: Path) -> None:
+    study = make_study(tmp_path, direction="maximize", trials=1)
+    study.report(claim(study), 1, 0.9, 0.0)
+    assert study.curves(study.trials())[0].losses == {1: -0.9}
+
+
+def test_more_trials_go_on_with_a_study_that_ended(tmp_path: Path) -> None:
+    study = make_study(tmp_path, trials=2)
+    work(study, train)
+    identity = study.storage.optuna.get_study_id_from_name(study.name)
+    study.storage.optuna.set_study_user_attr(identity, "num_trials", 5)
+    work(study, train)
+    assert states(study) == {"complete": 5}
+
+
+def test_half_written_line_of_a_killed_worker_is_cut_off(tmp_path: Path) -> None:
+    study = make_study(tmp_path, trials=2)
+    work(study, train)
+    with (tmp_path / "journal.log").open("ab") as file:
+        file.write(b'{"op_code": 4, "worker_id"')
+    again = make_study(tmp_path, trials=2)
+    identity = again.storage.optuna.get_study_id_from_name(again.name)
+    again.storage.optuna.set_study_user_attr(identity, "num_trials", 3)
+    work(again, train)
+    assert [trial.state for trial in again.trials()] == 3 * [TrialState.COMPLETE]
+
+
+def test_storage_restart_costs_no_trial(tmp_path: Path, postgresql: Any) -> None:
+    study = make_study(tmp_path, url=postgresql.url, pruner="asha_promotion", trials=12)
+    workers = [start(tmp_path, postgresql.url, "asha_promotion", 12) for _ in range(2)]
+    while sum(view.state != "running" for view in study.views()) < 3:
+        pass
+    postgresql.stop()
+    postgresql.start()
+    assert [worker.wait(120) for worker in workers] == [0, 0]
+    done = [line for path in tmp_path.glob("done-*.txt") for line in path.read_text().splitlines()]
+    views = study.views()
+    assert len(views) == 12
+    assert states(study).keys() == {"complete", "pruned"}
+    assert set(done) == {f"{view.number} {epoch}" for view in views for epoch in view.curve}
