@@ -195,6 +195,7 @@ def test_line_search_halves_the_step_until_the_loss_falls() -> None:
 
     assert run(2) == pytest.approx([-8])
     assert run(2, line_search=True) == pytest.approx([-0.5])  # a quarter: 2 - 10 / 4
+    assert run(1.2, line_search=True) == pytest.approx([-0.264])  # half: 1.2 - (1.2 + 1.2^3) / 2
     assert run(0.5, line_search=True) == pytest.approx([-0.125])
     assert run(2, lr=0.1, line_search=True) == pytest.approx([1.0])
 
@@ -207,6 +208,14 @@ def test_line_search_finds_the_nearest_valley_and_stays_at_a_minimum() -> None:
     assert (values.diff() <= 1e-12).all()
     assert path[-1].item() == pytest.approx(7.269388, abs=1e-6)
     assert convexity.classify_critical_point(toy.wave, path[-1]) == "minimum"
+
+
+def test_line_search_forgives_rounding_of_the_loss() -> None:
+    """Beside 1e10 nothing is left of a change by 1e-8."""
+    path = toy.trajectory(
+        lambda x: 1e10 + (x[0] - 3) ** 2, (3.0001,), lambda p: optim.Newton(p, line_search=True), steps=1
+    )
+    assert path[1].item() == pytest.approx(3, abs=1e-9)
 
 
 def test_line_search_that_finds_nothing_leaves_the_parameters() -> None:
@@ -495,6 +504,15 @@ def test_a_picture_shows_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     average = [float(plane.lines[1].get_xdata()[0]), float(plane.lines[1].get_ydata()[0])]
     assert average == pytest.approx(paths[1][:-1].mean(dim=0).tolist())
     assert "20 steps" in rest[0].get_title()
+
+
+def test_runs_have_their_noise_and_their_schedule() -> None:
+    """Without noise all would end within 5 * 0.8^50 of the minimum, the decayed one farther off."""
+    constant, averaged, exponential, _ = (run.path() for run in trajectories.stochastic())
+    assert torch.equal(constant, averaged[:51])
+    assert constant[-1].norm() > 10 * 5 * 0.8**50
+    # After 500 steps the rate is 1e-23.
+    assert (exponential[-1] - exponential[-500]).norm() < 1e-6
 
 
 def test_contours_are_those_of_the_objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,7 @@ class Newton(Optimizer):
                 ends = []
                 for sign in (1, -1):
                     flat[i] = value + sign * distance
-                    ends.append((self._evaluate(closure)[1].clone(), flat[i].item()))
+                    ends.append((self._evaluate(closure)[1], flat[i].item()))
                 flat[i] = value
                 columns.append((ends[0][0] - ends[1][0]) / (ends[0][1] - ends[1][1]))
         hessian = torch.stack(columns)
