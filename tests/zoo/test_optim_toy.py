@@ -210,12 +210,27 @@ def test_line_search_finds_the_nearest_valley_and_stays_at_a_minimum() -> None:
     assert convexity.classify_critical_point(toy.wave, path[-1]) == "minimum"
 
 
-def test_line_search_forgives_rounding_of_the_loss() -> None:
-    """Beside 1e10 nothing is left of a change by 1e-8."""
+def test_line_search_wants_more_than_a_trifle() -> None:
+    """From a little below 1 the step leads to nearly -1, and saves a hundred-thousandth."""
     path = toy.trajectory(
-        lambda x: 1e10 + (x[0] - 3) ** 2, (3.0001,), lambda p: optim.Newton(p, line_search=True), steps=1
+        lambda x: torch.sqrt(1 + x[0] ** 2), (0.99999,), lambda p: optim.Newton(p, line_search=True), steps=1
     )
-    assert path[1].item() == pytest.approx(3, abs=1e-9)
+    assert path[1].item() == pytest.approx((0.99999 - 0.99999**3) / 2, abs=1e-8)
+
+
+def test_line_search_forgives_rounding_of_the_loss() -> None:
+    """In float32 nothing is left of a change by 1e-6 beside 1,000."""
+    x = nn.Parameter(torch.tensor(3.001))
+    optimizer = optim.Newton([x], line_search=True)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = 1000 + (x - 3) ** 2
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert x.item() == pytest.approx(3, abs=1e-6)
 
 
 def test_line_search_that_finds_nothing_leaves_the_parameters() -> None:
