@@ -9,6 +9,7 @@ from .progress import PlainProgress as PlainProgress
 from .progress import RichProgress as RichProgress
 from .progress import progress_bar as progress_bar
 from .progress_board import ProgressBoard as ProgressBoard
+from .pruning import Pruning as Pruning
 from .run_record import RunRecord as RunRecord
 
 __all__: list[str]

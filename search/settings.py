@@ -64,6 +64,11 @@ class Settings:
     devices_per_trial: int
     cohort: int | None
 
+    @property
+    def unit(self) -> str:
+        """What resources count."""
+        return "epoch" if self.folds is None else "fold"
+
     def as_json(self) -> str:
         """Text from which :meth:`from_json` makes the same."""
         return json.dumps(asdict(self))

@@ -242,6 +242,7 @@ def open_storage(url: str | None, directory: Path, study: str) -> Storage:
     Raises:
         SearchError: If the address is of no known kind, or nothing answers there.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is None:
         journal = directory / "journal.log"
         journal.touch()

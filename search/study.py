@@ -22,7 +22,7 @@ from search.errors import SearchError
 from search.liveness import Watch, new_owner, shown
 from search.objectives import Objective
 from search.schedulers import Scheduler
-from search.space import Space, path_of
+from search.space import Space
 from search.storage import Storage
 from search.trials import Curve, TrialState, TrialView
 
@@ -239,22 +239,17 @@ class SharedStudy:
                 claim, lambda: self.storage.optuna.set_trial_user_attr(claim.trial_id, "beat", count)
             )
 
-    def report(
-        self, claim: Claim, resource: int, value: float, seconds: float
-    ) -> Literal["continue", "pause", "stop"]:
+    def report(self, claim: Claim, resource: int, value: float) -> Literal["continue", "pause", "stop"]:
         """Note the first objective after an epoch or a fold, and ask whether to go on.
 
         Args:
             claim: The trial.
             resource: Epochs or folds done, counted from 1.
             value: The objective as measured.
-            seconds: Time that the trial has taken since it was claimed.
         """
         if not self._is_mine(claim):
             return "stop"
         storage = self.storage.optuna
-        total = round(claim.seconds + seconds, 3)
-        self._unless_ended(claim, lambda: storage.set_trial_user_attr(claim.trial_id, "seconds", total))
         self._unless_ended(
             claim, lambda: storage.set_trial_intermediate_value(claim.trial_id, resource, value)
         )
@@ -264,12 +259,13 @@ class SharedStudy:
             return "continue"
         return self.scheduler.after_report(claim.number, self.curves(self.trials()))
 
-    def pause(self, claim: Claim, waits_for: Literal["promotion", "worker"]) -> None:
+    def pause(self, claim: Claim, waits_for: Literal["promotion", "worker"], seconds: float) -> None:
         """Hand a trial back: to go on when it is promoted, or with the next free worker."""
 
         def pause() -> None:
             if self._is_mine_now(claim):
                 self.storage.optuna.set_trial_user_attr(claim.trial_id, "waits_for", waits_for)
+                self._note_seconds(claim, seconds)
                 self.storage.optuna.set_trial_state_values(claim.trial_id, OptunaState.WAITING)
 
         self.storage.locked(pause)
@@ -298,9 +294,8 @@ class SharedStudy:
         def finish() -> None:
             if not self._is_mine_now(claim):
                 return
-            storage = self.storage.optuna
-            storage.set_trial_user_attr(claim.trial_id, "seconds", round(claim.seconds + seconds, 3))
-            trial = storage.get_trial(claim.trial_id)
+            self._note_seconds(claim, seconds)
+            trial = self.storage.optuna.get_trial(claim.trial_id)
             value = _last_value(trial) if state == OptunaState.PRUNED else None
             self._end(claim.trial_id, state, values=values, value=value, error=error)
 
@@ -320,6 +315,10 @@ class SharedStudy:
         if value is not None and len(self.objectives) == 1:
             values = [value]
         self.storage.optuna.set_trial_state_values(trial_id, state, values)
+
+    def _note_seconds(self, claim: Claim, seconds: float) -> None:
+        total = round(claim.seconds + seconds, 3)
+        self.storage.optuna.set_trial_user_attr(claim.trial_id, "seconds", total)
 
     def _is_mine(self, claim: Claim) -> bool:
         return self.storage.patiently(lambda: self._is_mine_now(claim))
@@ -357,7 +356,7 @@ class SharedStudy:
         return TrialView(
             number=trial.number,
             state=STATES[trial.state],
-            params={path_of(name): trial.params[name] for name in order},
+            params={name: trial.params[name] for name in order},
             curve=dict(sorted(trial.intermediate_values.items())),
             values=tuple(trial.values) if trial.state == OptunaState.COMPLETE else None,
             seconds=attrs.get("seconds", 0.0),

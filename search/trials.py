@@ -37,7 +37,7 @@ class TrialView:
     Attributes:
         number: Its number in the study, from 0 on; its folder is ``trials/<number>``, with four digits.
         state: ``running``, ``paused`` (waits for a promotion, or was interrupted) or how it ended.
-        params: Values by dotted path of the search space, in the space's order.
+        params: Values by name of the search space, in its order.
         curve: First objective by resource (epochs or folds done, from 1 on), as it was measured.
         values: The final objectives; None unless the trial is ``complete``. A ``pruned`` trial has its curve.
         seconds: Time spent in training so far, in seconds, over all workers that had it.

@@ -65,7 +65,7 @@ class RunningTrial:
             value: The objective as measured.
             step: Epochs or folds done, counted from 1.
         """
-        self.decision = self._study.report(self._claim, step, value, self.seconds)
+        self.decision = self._study.report(self._claim, step, value)
         late = self._deadline is not None and time.monotonic() > self._deadline
         if self.decision == "continue" and late and step < self._study.scheduler.max_resource:
             self.decision = "interrupt"
@@ -110,7 +110,7 @@ def work(
         except KeyboardInterrupt:
             if claim.lost:  # it was declared dead, as after a long sleep of this machine
                 continue
-            study.pause(claim, "worker")
+            study.pause(claim, "worker", trial.seconds)
             raise
         except Exception as error:
             # Whatever it is, it is this trial's: the others may do better.
@@ -121,7 +121,7 @@ def work(
         elif trial.decision == "stop":
             study.prune(claim, trial.seconds)
         else:
-            study.pause(claim, "promotion" if trial.decision == "pause" else "worker")
+            study.pause(claim, "promotion" if trial.decision == "pause" else "worker", trial.seconds)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS_OF_PAGES = (".", "docs", "benchmarks")
 PAGES = [page for folder in FOLDERS_OF_PAGES for page in sorted((ROOT / folder).glob("*.md"))]
 ERRATA = ROOT / "docs" / "errata.md"
-OUR_PACKAGES = ("zoo", "datamodules", "callbacks", "zoo_cli")
+OUR_PACKAGES = ("zoo", "datamodules", "callbacks", "search", "zoo_cli")
 FOLDERS = (*OUR_PACKAGES, "configs", "tests", "docs", "benchmarks", r"\.ci")
 
 Problems = Callable[[str], list[str]]

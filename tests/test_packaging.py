@@ -47,6 +47,7 @@ def test_wheel_holds_packages_and_configs_and_nothing_else(wheel: Path) -> None:
         "zoo",
         "datamodules",
         "callbacks",
+        "search",
         "zoo_cli",
     }
     assert "zoo_cli/configs/quickstart.yaml" in names

@@ -12,6 +12,7 @@ RUN_COMMANDS = {
 COMMANDS = {
     **RUN_COMMANDS,
     "kfold": "cross-validate on the folds of a table and predict with the ensemble",
+    "search": "search hyperparameters, on many workers and machines",
     "design-space": "draw networks from design spaces, train them, and compare the spaces' errors",
     "results": "make the results table from the summary.json files of runs",
     "models": "list the models; `models NAME` shows the layers of one",

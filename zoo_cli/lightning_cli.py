@@ -23,6 +23,7 @@ from zoo_cli.links import LINKED_VALUES, MISSING, linked_value
 from zoo_cli.names import class_of
 from zoo_cli.resume import ChangedSettings, changed_arguments, with_own_defaults
 from zoo_cli.sources import Setting, Sources
+from zoo_cli.trial import TrialRun
 
 __all__ = ["ZooCLI"]
 
@@ -40,18 +41,25 @@ class ZooCLI(LightningCLI):
         sources: The settings, checked for classes and arguments that do not exist.
         failure: Filled with the part (``data`` or ``model``) that could not be made, and its error.
         stage: Filled with the command when it starts to run: what fails then is no matter of usage.
+        trial: The trial of a search that this run is, if it is one.
 
     Attributes:
         run_directory: Where this run writes; None for a trial run (``fast_dev_run``).
     """
 
     def __init__(
-        self, command: str, sources: Sources, failure: list[tuple[str, Exception]], stage: list[str]
+        self,
+        command: str,
+        sources: Sources,
+        failure: list[tuple[str, Exception]],
+        stage: list[str],
+        trial: TrialRun | None = None,
     ) -> None:
         self.command = command
         self.sources = sources
         self.failure = failure
         self.stage = stage
+        self.trial = trial
         self.run_directory: Path | None = None
         self._checkpoint: dict[str, Any] | None = None
         self._checkpoint_path: Path | None = None
@@ -259,6 +267,7 @@ class ZooCLI(LightningCLI):
                 directory=self.run_directory,
                 name=self._name(),
                 sources=self.sources,
+                trial=self.trial,
             )
             if self.command == "fit" and self._checkpoint_path is not None:
                 config["callbacks"].append(SameLayout())

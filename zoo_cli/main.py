@@ -55,6 +55,14 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from zoo_cli.kfold import kfold
 
         return kfold
+    if name == "search":
+        from zoo_cli.search import search
+
+        return search
+    if name == "search-worker":
+        from zoo_cli.search_worker import search_worker
+
+        return search_worker
     if name == "design-space":
         from zoo_cli.design_space import design_space
 

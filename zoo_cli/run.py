@@ -5,12 +5,15 @@ import logging
 import os
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo_cli.errors import INTERRUPTED, CommandError
 from zoo_cli.explain import explained
 from zoo_cli.names import check_settings, names_of, with_full_names
 from zoo_cli.sources import Sources
+
+if TYPE_CHECKING:
+    from zoo_cli.trial import TrialRun
 
 __all__ = ["run", "run_cli", "silence_what_is_not_ours"]
 
@@ -42,12 +45,13 @@ def run(command: str, args: list[str]) -> int:
     return 0
 
 
-def run_cli(command: str, sources: Sources) -> Any:
+def run_cli(command: str, sources: Sources, trial: "TrialRun | None" = None) -> Any:
     """Run Lightning's command line.
 
     Args:
         command: ``fit``, ``validate``, ``test`` or ``predict``.
         sources: The settings.
+        trial: The trial of a search that this run is, if it is one.
 
     Returns:
         The command line object, with ``model``, ``datamodule`` and ``trainer``.
@@ -59,13 +63,14 @@ def run_cli(command: str, sources: Sources) -> Any:
     silence_what_is_not_ours()
     from zoo_cli.lightning_cli import ZooCLI
     from zoo_cli.run_directory import RUN_DIRECTORY
+    from zoo_cli.trial import trial_of_environment
 
     failure: list[tuple[str, Exception]] = []
     stage: list[str] = []
     # Lightning starts further processes of a multi-device run by this command line.
     argv, sys.argv = sys.argv, [sys.argv[0], command, *sources.args]
     try:
-        return ZooCLI(command, sources, failure, stage)
+        return ZooCLI(command, sources, failure, stage, trial or trial_of_environment())
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and not stage:
             raise  # --help or --print_config; within a run it is Lightning's answer to the keyboard

@@ -14,6 +14,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 import callbacks as zoo_callbacks
 from zoo_cli.errors import CommandError
 from zoo_cli.sources import Sources, shipped_configs
+from zoo_cli.trial import TrialRun
 
 __all__ = ["complete", "place_loggers"]
 
@@ -52,6 +53,7 @@ def complete(
     directory: Path,
     name: str,
     sources: Sources,
+    trial: TrialRun | None = None,
 ) -> dict[str, Any]:
     """The trainer's arguments with metrics.csv, checkpoints, pictures, record and progress.
 
@@ -62,41 +64,42 @@ def complete(
         directory: The run directory.
         name: Name of the run.
         sources: The settings as the user gave them.
+        trial: The trial of a search that this run is, if it is one.
     """
     config = {
         **config,
         "default_root_dir": str(directory),
-        "logger": _loggers(config["logger"], command, directory),
+        "logger": _loggers(config["logger"], command, directory, with_default=trial is None),
     }
     given = config["callbacks"] or []
     own = list(given) if isinstance(given, list) else [given]
     wants_checkpoints = command == "fit" and config["enable_checkpointing"] is not False
-    if wants_checkpoints and not any(isinstance(c, Checkpoint) for c in own):
-        folder = directory / "checkpoints"
+    if trial is not None:
+        config["enable_checkpointing"] = True  # a trial goes on from its last epoch
+        own += [_last(directory), trial.pruning]
+    elif wants_checkpoints and not any(isinstance(c, Checkpoint) for c in own):
         best = ModelCheckpoint(
-            dirpath=folder,
+            dirpath=directory / "checkpoints",
             filename="best",
             monitor=getattr(model, "monitor", "val/loss"),
             mode=getattr(model, "monitor_mode", "min"),
             enable_version_counter=False,
         )
-        # Not `save_last`, which saves only when the metric improves.
-        last = ModelCheckpoint(
-            dirpath=folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-        )
-        own += [best, last]
+        own += [best, _last(directory)]
     shown = shlex.join(["python", "cli.py", command, *sources.args])
     if command == "predict":
         if config["devices"] not in ("auto", 1, "1"):
             raise CommandError(f"--trainer.devices is {config['devices']!r}, but predict runs on one device")
         config["devices"] = 1
-    if command == "fit":
+    if command == "fit" and trial is None:
         own += [zoo_callbacks.Curves(), zoo_callbacks.Predictions(), zoo_callbacks.FeatureMaps()]
     if command == "test":
         own.append(zoo_callbacks.Predictions())
     if command != "predict":
         own.append(zoo_callbacks.RunRecord(name=name, config=_shown(sources), command=shown))
-    if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own):
+    if trial is not None:
+        config["enable_progress_bar"] = False
+    elif config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in own):
         own.append(zoo_callbacks.progress_bar())
     plugins = config["plugins"] or []
     plugins = list(plugins) if isinstance(plugins, list) else [plugins]
@@ -121,10 +124,22 @@ def _shown(sources: Sources) -> str | None:
     return str(sources.configs[0])
 
 
-def _loggers(given: Any, command: str, directory: Path) -> Any:
-    if command != "fit" or given is False:
+def _last(directory: Path) -> ModelCheckpoint:
+    """Saves after each epoch; not `save_last`, which saves only when the metric improves."""
+    return ModelCheckpoint(
+        dirpath=directory / "checkpoints",
+        filename="last",
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+
+
+def _loggers(given: Any, command: str, directory: Path, *, with_default: bool) -> Any:
+    if command != "fit" or (given is False and with_default):
         return False
     metrics = zoo_callbacks.MetricsCSV(directory)
+    if not with_default and given in (None, True, False):
+        return [metrics]
     if given in (None, True):
         from lightning.pytorch.loggers import TensorBoardLogger
 

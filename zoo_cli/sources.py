@@ -17,11 +17,12 @@ def shipped_configs() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
 
 
-def find_config(name: str) -> Path:
-    """The file that ``--config`` names: an own file first, else one of the shipped ones.
+def find_config(name: str, flag: str = "--config") -> Path:
+    """The file that ``--config`` or ``--space`` names: an own file first, else one of the shipped ones.
 
     Args:
         name: Path of a file; or of a shipped one below ``configs/``, whose folder and ending may be left out.
+        flag: The option that names it.
 
     Raises:
         CommandError: If there is no such file.
@@ -38,7 +39,7 @@ def find_config(name: str) -> Path:
     from datamodules.interface.registry import near_names
 
     near = near_names(wanted.stem, [relative.stem for relative in shipped])
-    raise CommandError(f"--config {name}: there is no such file, here or among the shipped ones{near}")
+    raise CommandError(f"{flag} {name}: there is no such file, here or among the shipped ones{near}")
 
 
 @dataclass(frozen=True)

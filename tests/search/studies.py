@@ -77,7 +77,7 @@ def train(trial: RunningTrial, values: Mapping[str, Any]) -> list[float]:
 
 
 def main() -> None:
-    """``python -m tests.search.studies FOLDER URL PRUNER TRIALS [KILL]``: work, and write down what was done."""
+    """``python -m tests.search.studies FOLDER URL PRUNER TRIALS [KILL]``: work, and note what was done."""
     folder, url, pruner, trials = Path(sys.argv[1]), sys.argv[2] or None, sys.argv[3], int(sys.argv[4])
     kill = sys.argv[5] if len(sys.argv) > 5 else None
     done = folder / f"done-{os.getpid()}.txt"

@@ -113,25 +113,25 @@ def test_worker_that_wakes_up_changes_nothing(tmp_path: Path) -> None:
     study = make_study(tmp_path, trials=1)
     other = make_study(tmp_path, watch=Watch(clock=lambda: now[0]))
     asleep = claim(study)
-    study.report(asleep, 1, 0.5, 1.0)
+    study.report(asleep, 1, 0.5)
     elsewhere(study, asleep)
     assert other.next_trial() == "wait"
     now[0] = 200.0
     taken = claim(other)
     assert taken.resource == 1
-    assert study.report(asleep, 2, 0.1, 2.0) == "stop"
+    assert study.report(asleep, 2, 0.1) == "stop"
     assert asleep.lost
     for end in (
         lambda: study.complete(asleep, [0.1], 2.0),
         lambda: study.fail(asleep, "of no account", 2.0),
-        lambda: study.pause(asleep, "worker"),
+        lambda: study.pause(asleep, "worker", 2.0),
     ):
         end()
         assert states(study) == {"running": 1}
     assert study.views()[0].curve == {1: 0.5}
     other.complete(taken, [0.4], 3.0)
     assert study.views()[0].values == (0.4,)
-    assert study.views()[0].seconds == 4.0
+    assert study.views()[0].seconds == 3.0
 
 
 def test_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_interrupted_trial_goes_on_first(tmp_path: Path) -> None:
     assert states(study) == {"complete": 1, "paused": 1}
     next_one = claim(study)
     assert next_one.number == 1
-    study.pause(next_one, "worker")
+    study.pause(next_one, "worker", 0.0)
     work(study, run)
     assert states(study) == {"complete": 3}
 
@@ -220,7 +220,7 @@ def test_grid_is_handed_out_point_by_point(tmp_path: Path) -> None:
 
 def test_directions_reach_the_scheduler_as_losses(tmp_path: Path) -> None:
     study = make_study(tmp_path, direction="maximize", trials=1)
-    study.report(claim(study), 1, 0.9, 0.0)
+    study.report(claim(study), 1, 0.9)
     assert study.curves(study.trials())[0].losses == {1: -0.9}
 
 

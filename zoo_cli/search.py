@@ -1,0 +1,182 @@
+"""``search``: hyperparameter search over a configuration (chapter 19)."""
+
+import contextlib
+import dataclasses
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+from search.errors import SearchError
+from search.objectives import parse_objectives
+from search.settings import Settings
+from search.setup import begin_or_join, scheduler_of
+from search.space import Space, read_space
+from search.storage import Storage, open_storage
+from zoo_cli import run_directory
+from zoo_cli.errors import FAILED, USAGE, CommandError
+from zoo_cli.names import check_settings, with_full_names
+from zoo_cli.run import run_cli
+from zoo_cli.search_options import parse_options, print_help
+from zoo_cli.search_supervisor import Supervisor
+from zoo_cli.search_trial import MEASURED, trial_arguments
+from zoo_cli.sources import Sources, find_config
+
+__all__ = ["search"]
+
+
+def search(args: list[str]) -> int:
+    """Search, or go on with a search.
+
+    Args:
+        args: Arguments after ``search``.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CommandError: For everything that the user can mend; up to then nothing has been trained.
+    """
+    if not args or any(arg in ("-h", "--help") for arg in args):
+        print_help()
+        return 0 if args else USAGE
+    options, rest = parse_options(args)
+    try:
+        return _search(options, rest)
+    except SearchError as error:
+        raise CommandError(str(error), USAGE) from error
+
+
+def _search(options: Any, rest: list[str]) -> int:
+    sources = Sources(with_full_names(rest))
+    space = read_space(find_config(options.space, "--space"))
+    trials = options.trials or (None if options.timeout else 30)
+    settings = _settings(options, sources, space, trials)
+    name = options.study or run_directory.run_name(sources, "study")
+    folder = Path(options.studies) / name
+    settings = _tried(settings, space, sources)
+    scheduler = scheduler_of(settings)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(
+            f"{folder}: cannot be made ({error.strerror}); choose --studies", FAILED
+        ) from error
+    storage = open_storage(options.storage, folder, name)
+    _check_workers(storage, options.workers)
+    file = begin_or_join(folder, settings, storage, trials)
+    plan = scheduler.describe(f"{settings.unit}s")
+    print(f"{folder}: {settings.sampler}, {settings.pruner}: {plan}")
+    supervisor = Supervisor(
+        file=file,
+        storage=storage,
+        storage_url=options.storage,
+        num_workers=options.workers,
+        deadline=None if options.timeout is None else time.monotonic() + options.timeout,
+    )
+    return supervisor.run()
+
+
+def _settings(options: Any, sources: Sources, space: Space, trials: int | None) -> Settings:
+    """The settings as far as they are known before the configuration has been tried."""
+    objectives = options.objective or []
+    pruner = options.pruner or ("none" if len(objectives) > 1 or options.folds else "asha")
+    if len(objectives) > 1 and pruner != "none":
+        raise CommandError(f"--pruner is {pruner!r}, but must be none for several objectives")
+    if pruner == "successive_halving" and trials is None:
+        raise CommandError("--pruner successive_halving needs --trials: it halves all of them together")
+    remaining = iter(sources.args)
+    flags = []
+    for arg in remaining:
+        if arg == "--config":
+            next(remaining)
+        else:
+            flags.append(arg)
+    return Settings(
+        config=[str(path) for path in sources.configs],
+        config_text=[path.read_text(encoding="utf-8") for path in sources.configs],
+        flags=flags,
+        space=space.text,
+        objectives=[str(objective) for objective in parse_objectives(objectives)] if objectives else [],
+        sampler=options.sampler,
+        acquisition=options.acquisition,
+        pruner=pruner,
+        min_resource=options.min_resource,
+        reduction_factor=options.reduction_factor,
+        max_resource=options.folds or 0,
+        folds=options.folds,
+        seed=options.seed,
+        devices_per_trial=options.devices_per_trial,
+        cohort=trials if pruner == "successive_halving" else None,
+    )
+
+
+def _tried(settings: Settings, space: Space, sources: Sources) -> Settings:
+    """Try a batch with each bound and choice of the space, and complete the settings with what that shows.
+
+    Raises:
+        CommandError: If a configuration is wrong, or an objective is not logged.
+    """
+    where = {
+        path: parameter.where
+        for parameter in space.all_parameters()
+        for path in [parameter.name.partition("@")[0]]
+    }
+    first: Any = None
+    for corner in space.corners():
+        tried = Sources([*trial_arguments(settings, corner), *TRY])
+        tried.settings = [
+            dataclasses.replace(setting, where=where.get(setting.key, setting.where))
+            for setting in tried.settings
+        ]
+        check_settings(tried, "fit")
+        output = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+                cli = run_cli("fit", tried)
+        except CommandError as error:
+            if first is None or error.exit_code == USAGE:
+                raise
+            continue  # such as too little memory for the largest: that is a trial's own failure
+        first = first or cli
+    assert first is not None
+    objectives = settings.objectives
+    if not objectives:
+        monitor, mode = (
+            getattr(first.model, "monitor", "val/loss"),
+            getattr(first.model, "monitor_mode", "min"),
+        )
+        objectives = [f"{monitor}:{mode}"]
+    logged = [name for name in first.trainer.callback_metrics if not name.endswith("_step")]
+    for objective in parse_objectives(objectives):
+        if objective.name not in logged and objective.name not in MEASURED:
+            raise CommandError(
+                f"--objective {objective.name}: is not logged by {type(first.model).__name__}; "
+                f"choose from {', '.join([*sorted(logged), *MEASURED])}"
+            )
+    if parse_objectives(objectives)[0].name in MEASURED:
+        raise CommandError(
+            f"--objective {objectives[0]}: must not be the first, since it is not known while a trial runs"
+        )
+    epochs = settings.max_resource or first.config["fit"].trainer.max_epochs
+    if epochs is None or epochs < 1:
+        raise CommandError(
+            "trainer.max_epochs is not given, so a trial would have no end; add --trainer.max_epochs N"
+        )
+    if "trainer.max_epochs" in where and settings.pruner != "none":
+        raise CommandError(
+            f"{where['trainer.max_epochs']}: trainer.max_epochs varies, so trials cannot be compared on "
+            "their way; leave it out, or give --pruner none"
+        )
+    return dataclasses.replace(settings, objectives=objectives, max_resource=epochs)
+
+
+TRY = ["--trainer.fast_dev_run=1", "--trainer.enable_progress_bar=false", "--trainer.logger=false"]
+
+
+def _check_workers(storage: Storage, workers: int) -> None:
+    if storage.one_process and workers > 1:
+        raise CommandError(
+            f"--workers is {workers}, but must be 1 with SQLite, from which several workers have been seen "
+            "to get the same trial; leave --storage out, or give postgresql://..."
+        )

@@ -1,0 +1,217 @@
+"""Starts a study's workers on this machine, shows how it goes, and writes what came out."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+from search.board import Board
+
+from callbacks._files import write_atomically
+from search.leaderboard import best_entry, format_leaderboard, ranking, write_leaderboard
+from search.objectives import parse_objectives
+from search.pictures import draw_all
+from search.setup import StudyFile, open_study
+from search.storage import Storage
+from search.trials import TrialView
+from zoo_cli.errors import FAILED, INTERRUPTED, CommandError
+from zoo_cli.search_trial import trial_folder
+from zoo_cli.search_worker import SECONDS_LEFT, STORAGE
+
+__all__ = ["Supervisor"]
+
+RESTARTS = 3
+"""So often each worker is started again when something killed it."""
+
+
+class Supervisor:
+    """Looks after the workers of one command.
+
+    Args:
+        file: The study.
+        storage: Where it is kept.
+        storage_url: Its address as the user gave it.
+        num_workers: Number of worker processes.
+        deadline: When to stop, by :func:`time.monotonic`; None for never.
+    """
+
+    def __init__(
+        self,
+        *,
+        file: StudyFile,
+        storage: Storage,
+        storage_url: str | None,
+        num_workers: int,
+        deadline: float | None,
+    ) -> None:
+        self.file = file
+        self.storage_url = storage_url
+        self.num_workers = num_workers
+        self.deadline = deadline
+        self.study = open_study(file, storage)
+        self.objectives = parse_objectives(file.settings.objectives)
+        self._restarts = 0
+        self._error: str | None = None
+
+    def run(self) -> int:
+        """Run workers until the study is over, the time is, or the user interrupts.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            CommandError: If the user interrupted, or no trial could be run.
+        """
+        interrupted = False
+        board = Board(
+            self.objectives,
+            num_trials=self.study.num_trials(),
+            deadline=self.deadline,
+            num_workers=self.num_workers,
+            max_resource=self.file.settings.max_resource,
+        )
+        workers = {number: self._start(number) for number in range(self.num_workers)}
+        try:
+            with board:
+                while workers:
+                    self._show(board)
+                    time.sleep(0.5)
+                    self._replace_dead(workers)
+                self._show(board)
+        except KeyboardInterrupt:
+            interrupted = True
+            print("stopping: each worker hands its trial back (Ctrl-C again kills them)", file=sys.stderr)
+            self._stop(workers)
+        finally:
+            for worker in workers.values():
+                if worker.poll() is None:
+                    worker.kill()
+        views = self.study.views()
+        self._write(views, pictures=True)
+        print(format_leaderboard(views, self.objectives, unit=self.file.settings.unit))
+        if interrupted:
+            raise CommandError("stopped; the same command goes on", INTERRUPTED)
+        if self._error is not None:
+            raise CommandError(self._error, FAILED)
+        best = self.file.folder / "best.yaml"
+        if best.is_file():
+            print(f"{best}: train it with `python cli.py fit --config {best}`")
+        return 0
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        settings = self.file.settings
+        logs = self.file.folder / "logs"
+        logs.mkdir(exist_ok=True)
+        environment = {**os.environ, **_devices(number, settings.devices_per_trial, self.num_workers)}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
+        if self.storage_url is not None:
+            environment[STORAGE] = self.storage_url
+        if self.deadline is not None:
+            environment[SECONDS_LEFT] = str(self.deadline - time.monotonic())
+        with (logs / f"{os.uname().nodename}-{os.getpid()}-{number}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "zoo_cli", "search-worker", str(self.file.folder)],
+                env=environment,
+                stdin=subprocess.PIPE,  # it ends with this process, however that ends
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C comes to this process alone, which passes it on
+            )
+
+    def _replace_dead(self, workers: dict[int, subprocess.Popen[bytes]]) -> None:
+        for number, worker in list(workers.items()):
+            code = worker.poll()
+            if code is None:
+                continue
+            del workers[number]
+            if code == 0:
+                continue
+            if code == FAILED or self._restarts >= RESTARTS * self.num_workers:
+                self._error = self._last_line(number) or f"a worker ended with exit code {code}"
+                continue
+            self._restarts += 1
+            workers[number] = self._start(number)
+
+    def _last_line(self, number: int) -> str | None:
+        logs = sorted((self.file.folder / "logs").glob(f"*-{os.getpid()}-{number}.log"))
+        lines = logs[-1].read_text(errors="replace").splitlines() if logs else []
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return errors[-1] if errors else None
+
+    def _stop(self, workers: dict[int, subprocess.Popen[bytes]]) -> None:
+        for worker in workers.values():
+            with contextlib.suppress(ProcessLookupError):
+                worker.send_signal(signal.SIGINT)
+        with contextlib.suppress(KeyboardInterrupt):
+            for worker in workers.values():
+                worker.wait()
+
+    def _show(self, board: Board) -> None:
+        views = self.study.views()
+        self.study.observe()
+        if board.update(views):
+            self._write(views, pictures=False)
+
+    def _write(self, views: list[TrialView], *, pictures: bool) -> None:
+        folder = self.file.folder
+        write_leaderboard(folder / "leaderboard.csv", views, self.objectives, unit=self.file.settings.unit)
+        best = best_entry(ranking(views, self.objectives))
+        if best is not None:
+            self._write_best(best.view)
+        if pictures:
+            draw_all(
+                folder / "pictures",
+                views,
+                self.objectives,
+                title=self.file.name,
+                distributions=self.study.space.distributions(),
+                rungs=self.study.scheduler.rungs(),
+                unit=self.file.settings.unit,
+            )
+
+    def _write_best(self, view: TrialView) -> None:
+        folder = trial_folder(self.file.folder, view.number)
+        config = next(
+            (p for p in (folder / "config.yaml", folder / "fold_0" / "config.yaml") if p.is_file()), None
+        )
+        if config is None:
+            return
+        text = config.read_text(encoding="utf-8")
+        if config.parent != folder:
+            settings = yaml.safe_load(text)
+            settings["data"]["init_args"].pop("fold", None)
+            text = yaml.safe_dump(settings, sort_keys=False)
+        values = view.values or (view.curve[max(view.curve)],)
+        shown = ", ".join(f"{o.name} {value:.4g}" for o, value in zip(self.objectives, values, strict=False))
+        head = f"# Trial {view.number} of the study {self.file.name}: {shown}\n"
+        target = self.file.folder / "best.yaml"
+        if not target.is_file() or target.read_text(encoding="utf-8") != head + text:
+            write_atomically(target, (head + text).encode())
+
+
+def _devices(number: int, per_trial: int, workers: int) -> dict[str, str]:
+    """What lets a worker see its own devices only, or gives it its share of the processor's cores.
+
+    Raises:
+        CommandError: If there are too few devices.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if not count:
+        threads = max(1, (os.cpu_count() or 1) // (workers * per_trial))
+        return {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
+    if workers * per_trial > count:
+        raise CommandError(
+            f"--workers {workers} with --devices-per-trial {per_trial} needs {workers * per_trial} devices, "
+            f"but there are {count}"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(i) for i in range(count)]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names[number * per_trial : (number + 1) * per_trial])}

@@ -1,0 +1,225 @@
+"""What a search does with one configuration: train it, on each fold if there are folds, and measure it."""
+
+import contextlib
+import gc
+import os
+import shutil
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from callbacks.pruning import Reports
+from search.objectives import Objective
+from search.settings import Settings
+from search.space import flags
+from search.worker import RunningTrial
+from zoo_cli.errors import INTERRUPTED, CommandError
+from zoo_cli.run import run_cli
+from zoo_cli.sources import Sources
+from zoo_cli.trial import as_trial
+
+__all__ = ["MEASURED", "TrialRunner", "trial_arguments", "trial_folder"]
+
+MEASURED = ("parameters", "latency")
+"""Objectives that are measured on the network after training; all others are logged metrics."""
+
+
+def trial_folder(study: Path, number: int) -> Path:
+    """The folder of a trial."""
+    return study / "trials" / f"{number:04d}"
+
+
+def trial_arguments(settings: Settings, values: Mapping[str, Any]) -> list[str]:
+    """Arguments of ``fit`` for a configuration; the space's values win over all others.
+
+    Args:
+        settings: The study's.
+        values: Values by name of the space.
+    """
+    configs = [argument for name in settings.config for argument in ("--config", name)]
+    devices = [f"--trainer.devices={settings.devices_per_trial}"] if settings.devices_per_trial > 1 else []
+    return [*configs, *settings.flags, *devices, *flags(values)]
+
+
+class TrialRunner:
+    """Runs trials in this process, which stays warm between them.
+
+    Args:
+        settings: The study's.
+        objectives: What to return.
+        folder: The study's folder.
+    """
+
+    def __init__(self, settings: Settings, objectives: Sequence[Objective], folder: Path) -> None:
+        self.settings = settings
+        self.objectives = objectives
+        self.folder = folder
+
+    def __call__(self, trial: RunningTrial, values: Mapping[str, Any]) -> Sequence[float]:
+        """Train, from the last checkpoint if the trial has one.
+
+        Args:
+            trial: The trial.
+            values: Values by name of the space.
+
+        Returns:
+            The objectives.
+
+        Raises:
+            CommandError: For what went wrong, in one line; ``log.txt`` in the trial's folder has more.
+            KeyboardInterrupt: On Ctrl-C and SIGTERM.
+        """
+        folder = trial_folder(self.folder, trial.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments = trial_arguments(self.settings, values)
+        with _into_log(folder / "log.txt"), _wandb(self.folder, trial.number):
+            try:
+                if self.settings.folds is None:
+                    return self._train(arguments, trial, folder)
+                return self._cross_validate(arguments, trial, folder)
+            except CommandError as error:
+                if error.exit_code == INTERRUPTED:
+                    raise KeyboardInterrupt from error
+                traceback.print_exc()
+                raise
+            except SystemExit as stop:
+                raise KeyboardInterrupt from stop
+            finally:
+                gc.collect()
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+
+    def _train(self, arguments: list[str], trial: RunningTrial, folder: Path) -> list[float]:
+        checkpoint = folder / "checkpoints" / "last.ckpt"
+        if trial.resource and (reason := _damage(checkpoint, at_least=trial.resource - 1)):
+            print(f"{checkpoint}: {reason}; the trial starts again", file=sys.stderr)
+        elif trial.resource:
+            arguments = [*arguments, f"--ckpt_path={checkpoint}"]
+        cli = self._fit(arguments, trial, folder)
+        if trial.decision in ("pause", "interrupt"):
+            epochs = cli.trainer.current_epoch
+            if _damage(checkpoint, at_least=epochs):
+                cli.trainer.save_checkpoint(checkpoint)
+            if reason := _damage(checkpoint, at_least=epochs):
+                raise CommandError(f"{checkpoint}: {reason}, so the trial could not go on from it")
+        elif trial.decision == "stop":
+            shutil.rmtree(checkpoint.parent, ignore_errors=True)
+        return [_measure(cli, objective.name) for objective in self.objectives]
+
+    def _fit(self, arguments: list[str], reports: Reports, folder: Path) -> Any:
+        metrics = [objective.name for objective in self.objectives if objective.name not in MEASURED]
+        with as_trial(reports, metrics, folder) as run:
+            return run_cli("fit", Sources(arguments), run)
+
+    def _cross_validate(self, arguments: list[str], trial: RunningTrial, folder: Path) -> list[float]:
+        """Mean over the folds; what the study is told after each fold is the mean so far."""
+        folds = self.settings.folds
+        assert folds is not None
+        values: list[list[float]] = []
+        for fold in range(folds):
+            of_fold = folder / f"fold_{fold}"
+            done = of_fold / "values.txt"
+            if fold < trial.resource and done.is_file():
+                values.append([float(value) for value in done.read_text().split()])
+                continue
+            shutil.rmtree(of_fold, ignore_errors=True)
+            of_fold.mkdir()
+            own = [f"--data.init_args.fold={fold}", f"--data.init_args.num_folds={folds}"]
+            cli = self._fit([*arguments, *own], _Silent(), of_fold)
+            values.append([_measure(cli, objective.name) for objective in self.objectives])
+            done.write_text(" ".join(map(repr, values[-1])))
+            trial.report(statistics.fmean(of[0] for of in values), fold + 1)
+            if trial.should_prune():
+                break
+        return [statistics.fmean(column) for column in zip(*values, strict=True)]
+
+
+class _Silent:
+    """Lets a fold run to its end."""
+
+    def report(self, value: float, step: int) -> None:
+        """Nobody listens."""
+
+    def should_prune(self) -> bool:
+        """Never."""
+        return False
+
+
+def _measure(cli: Any, name: str) -> float:
+    if name == "parameters":
+        return float(sum(p.numel() for p in cli.model.parameters() if p.requires_grad))
+    if name == "latency":
+        return _latency(cli.model)
+    return float(cli.trainer.callback_metrics[name])
+
+
+def _latency(model: Any, repetitions: int = 30) -> float:
+    """Median time of a forward pass of one example, in milliseconds."""
+    example = model.example_input_array[:1].to(model.device)
+    times = []
+    model.eval()
+    with torch.inference_mode():
+        for _ in range(repetitions):
+            begun = time.perf_counter()
+            model(example)
+            if example.is_cuda:
+                torch.cuda.synchronize()
+            times.append(1000 * (time.perf_counter() - begun))
+    return statistics.median(times)
+
+
+def _damage(checkpoint: Path, *, at_least: int) -> str | None:
+    """Why a checkpoint cannot be gone on from; None if it can.
+
+    Args:
+        checkpoint: The file.
+        at_least: Number of epochs that must be in it, or one less if its worker died between report and save.
+    """
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        epochs = int(content["epoch"]) + 1
+    except FileNotFoundError:
+        return "is not there"
+    except Exception as error:  # a damaged file fails in many ways
+        return f"cannot be read ({type(error).__name__})"
+    return None if epochs >= at_least else f"holds {epochs} epochs, but must hold {at_least}"
+
+
+@contextlib.contextmanager
+def _into_log(path: Path) -> Iterator[None]:
+    with (
+        path.open("a", encoding="utf-8", buffering=1) as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _wandb(study: Path, number: int) -> Iterator[None]:
+    """Let a W&B logger, if there is one, make one run of the study's group for each trial."""
+    token = f"{study.resolve().name}-{number:04d}"
+    mine = {
+        "WANDB_RUN_GROUP": study.resolve().name,
+        "WANDB_NAME": token,
+        "WANDB_RUN_ID": token,
+        "WANDB_RESUME": "allow",
+    }
+    before = {name: os.environ.get(name) for name in mine}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        wandb = sys.modules.get("wandb")
+        if wandb is not None and wandb.run is not None:
+            wandb.finish(quiet=True)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

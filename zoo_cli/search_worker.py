@@ -1,0 +1,61 @@
+"""``search-worker``: a process that runs trials; started by ``search``."""
+
+import _thread
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from search.errors import SearchError
+from search.setup import StudyFile, open_study
+from search.storage import open_storage
+from search.worker import work
+from zoo_cli.errors import FAILED, INTERRUPTED, CommandError
+from zoo_cli.search_trial import TrialRunner
+
+__all__ = ["SECONDS_LEFT", "STORAGE", "search_worker"]
+
+STORAGE = "ZOO_SEARCH_STORAGE"
+"""Environment variable with a worker's storage: all can see arguments, and it may hold a password."""
+SECONDS_LEFT = "ZOO_SEARCH_SECONDS"
+"""Environment variable with the seconds after which a worker stops."""
+
+
+def search_worker(args: list[str]) -> int:
+    """Run trials of the study in a folder until it is over.
+
+    Args:
+        args: The folder.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CommandError: If the study cannot be worked on.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    folder = Path(args[0])
+    seconds = os.environ.get(SECONDS_LEFT)
+    deadline = None if seconds is None else time.monotonic() + float(seconds)
+    try:
+        file = StudyFile.read(folder)
+        if file is None:
+            raise SearchError(f"{folder}: is no folder of a study")
+        storage = open_storage(os.environ.get(STORAGE), folder, file.name)
+        study = open_study(file, storage)
+        work(study, TrialRunner(file.settings, study.objectives, folder), deadline=deadline)
+    except SearchError as error:
+        raise CommandError(str(error), FAILED) from error
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Hand the trial back when the process that started this one is gone."""
+    sys.stdin.read()
+    _thread.interrupt_main()
