@@ -33,6 +33,7 @@ def grid_points(space: Mapping[str, BaseDistribution], num: Mapping[str, int]) -
 
     Raises:
         SearchError: If a number has neither ``num`` nor a step, or there are too many points.
+        ValueError: If there is a setting of a class that cannot be chosen.
     """
     points: list[dict[str, Any]] = [{}]
     for name, distribution in space.items():
@@ -44,12 +45,16 @@ def grid_points(space: Mapping[str, BaseDistribution], num: Mapping[str, int]) -
             else:
                 longer.append(point)
         points = longer
-        if len(points) > MOST_POINTS:
-            raise SearchError(
-                f"--sampler is 'grid', but the grid has more than {MOST_POINTS} points; "
-                "give some parameters a smaller num"
-            )
+        _check_size(len(points))
     return points
+
+
+def _check_size(size: int) -> None:
+    if size > MOST_POINTS:
+        raise SearchError(
+            f"--sampler is 'grid', but the grid has more than {MOST_POINTS} points; "
+            "give some parameters a smaller num"
+        )
 
 
 def _applies(name: str, point: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> bool:
@@ -59,7 +64,9 @@ def _applies(name: str, point: Mapping[str, Any], space: Mapping[str, BaseDistri
         return True
     parents = [other for other in space if path.startswith(f"{path_of(other)}.init_args.")]
     parents = [other for other in parents if chosen in _choices(space[other])]
-    nearest = max((len(path_of(other)) for other in parents), default=0)
+    if not parents:
+        raise ValueError(f"{name} is a setting of the class {chosen}, but the space has no choice of it")
+    nearest = max(len(path_of(other)) for other in parents)
     return any(point.get(other) == chosen for other in parents if len(path_of(other)) == nearest)
 
 
@@ -70,6 +77,7 @@ def _choices(distribution: BaseDistribution) -> Sequence[Any]:
 def _grid_values(name: str, distribution: BaseDistribution, num: int | None) -> list[Any]:
     """Values of a parameter on the grid."""
     count, here = num_values(distribution), f"--sampler is 'grid', but {path_of(name)}"
+    _check_size(num or 0)
     if num is None:
         if count is None:
             raise SearchError(f"{here} has neither num nor step; give it a number of points, such as num: 5")

@@ -1,0 +1,478 @@
+"""Samplers by name, the unit cube, quasi-random points and grids."""
+
+import functools
+import inspect
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna._transform import _SearchSpaceTransform
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers._tpe import sampler as optuna_tpe
+from optuna.trial import Trial
+from scipy.stats.qmc import Sobol
+
+from search import samplers
+from search.errors import SearchError
+from search.samplers import SAMPLERS, check_sampler, grid_points, make_sampler
+from search.unit_cube import UnitCube, num_values, value_at
+
+LR = FloatDistribution(1e-4, 1.0, log=True)
+OPTIMIZER = CategoricalDistribution(["SGD", "Adam"])
+CONDITIONAL: dict[str, BaseDistribution] = {
+    "lr": LR,
+    "size": IntDistribution(1, 64, log=True),
+    "optimizer": OPTIMIZER,
+    "optimizer.init_args.momentum@SGD": FloatDistribution(0.0, 0.9),
+    "depth": IntDistribution(1, 5),
+}
+OPTUNAS = {
+    "random": "RandomSampler",
+    "tpe": "TPESampler",
+    "cma_es": "CmaEsSampler",
+    "gp": "GPSampler",
+    "nsga2": "NSGAIISampler",
+}
+DISTRIBUTIONS: dict[str, BaseDistribution] = {
+    "float": FloatDistribution(-2.0, 3.0),
+    "log": LR,
+    "step": FloatDistribution(0.1, 0.7, step=0.1),
+    "int": IntDistribution(-3, 4),
+    "steps of ints": IntDistribution(16, 128, step=16),
+    "log int": IntDistribution(1, 300, log=True),
+    "choices": CategoricalDistribution(["a", None, 3, True]),
+    "one float": FloatDistribution(0.5, 0.5),
+    "one int": IntDistribution(7, 7),
+    "one choice": CategoricalDistribution(["only"]),
+}
+
+
+class Messages(logging.Handler):
+    """Collects what Optuna logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    handler = Messages()
+    logger = logging.getLogger("optuna")
+    logger.addHandler(handler)
+    yield handler.texts
+    logger.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+def suggest(trial: Trial, space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    for name, distribution in space.items():
+        if not name.endswith("@SGD") or trial.params["optimizer"] == "SGD":
+            trial._suggest(name, distribution)
+    return dict(trial.params)
+
+
+def loss(params: dict[str, Any]) -> float:
+    """Lowest, 0, at lr .01, size 8 and Adam."""
+    distance = (math.log10(params["lr"]) + 2) ** 2 + math.log2(params["size"] / 8) ** 2 / 4
+    return distance + (params["optimizer"] == "SGD")
+
+
+def run(name: str, num_trials: int, study_seed: int = 0, **arguments: Any) -> list[dict[str, Any]]:
+    """A study in which each trial has a new study object and sampler, as if each had a worker of its own."""
+    storage = optuna.storages.InMemoryStorage()
+    directions = ["minimize", "minimize"] if name == "nsga2" else ["minimize"]
+    optuna.create_study(storage=storage, study_name="s", directions=directions)
+    drawn = []
+    for number in range(num_trials):
+        sampler = make_sampler(
+            name,
+            seed=1000 * study_seed + number,
+            trial_number=number,
+            study_seed=study_seed,
+            space=CONDITIONAL,
+            **arguments,
+        )
+        study = optuna.load_study(storage=storage, study_name="s", sampler=sampler)
+        trial = study.ask()
+        drawn.append(suggest(trial, CONDITIONAL))
+        value = loss(drawn[-1])
+        study.tell(trial, [value, drawn[-1]["depth"]] if name == "nsga2" else value)
+    return drawn
+
+
+# The unit cube
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=list(DISTRIBUTIONS))
+def test_values_come_back_from_the_unit_cube(distribution: BaseDistribution) -> None:
+    cube = UnitCube({"x": distribution})
+    count = num_values(distribution)
+    if count is not None:
+        for index in range(count):
+            value = value_at(distribution, index)
+            assert distribution._contains(distribution.to_internal_repr(value))
+            back = cube.from_unit(cube.to_unit({"x": value}))["x"]
+            assert back == value
+            assert type(back) is type(value)
+    else:
+        assert isinstance(distribution, FloatDistribution)
+        for value in np.random.default_rng(0).uniform(distribution.low, distribution.high, 200).tolist():
+            point = cube.to_unit({"x": value})
+            assert 0 <= point[0] <= 1
+            assert cube.from_unit(point)["x"] == pytest.approx(value, rel=1e-13, abs=1e-13)
+        for end in (distribution.low, distribution.high):
+            back = cube.from_unit(cube.to_unit({"x": end}))["x"]
+            assert distribution.low <= back <= distribution.high
+
+
+def test_the_unit_cube_is_optunas_own() -> None:
+    space = {name: dist for name, dist in DISTRIBUTIONS.items() if name != "one float"}
+    cube, reference = UnitCube(space), _SearchSpaceTransform(space, transform_0_1=True)
+    points = np.random.default_rng(1).random((200, len(space)))
+    points[0], points[1] = 0.0, 1.0 - 1e-12
+    for point in points:
+        params = cube.from_unit(point)
+        features = cube.features(cube.to_unit(params)[None])[0]
+        np.testing.assert_allclose(features, reference.transform(params), rtol=1e-12, atol=1e-12)
+        theirs = reference.untransform(
+            np.concatenate(
+                [
+                    features[reference.column_to_encoded_columns[column]]
+                    if isinstance(distribution, CategoricalDistribution)
+                    else point[[column]]
+                    for column, distribution in enumerate(space.values())
+                ]
+            )
+        )
+        for name, value in params.items():
+            if isinstance(space[name], FloatDistribution):
+                assert value == pytest.approx(theirs[name], rel=1e-12, abs=1e-12)
+            else:
+                assert value == theirs[name]
+
+
+@pytest.mark.parametrize("name", ["step", "int", "steps of ints", "choices"])
+def test_all_values_have_equal_shares_the_ends_too(name: str) -> None:
+    distribution = DISTRIBUTIONS[name]
+    cube, count = UnitCube({"x": distribution}), num_values(distribution)
+    assert count is not None
+    coordinates = (np.arange(100 * count) + 0.5) / (100 * count)
+    values = Counter(cube.from_unit(np.array([u]))["x"] for u in coordinates)
+    assert set(values.values()) == {100}
+    assert len(values) == count
+
+
+def test_whole_numbers_on_a_logarithmic_scale_have_logarithmic_shares() -> None:
+    cube = UnitCube({"x": IntDistribution(1, 4, log=True)})
+    coordinates = (np.arange(10_000) + 0.5) / 10_000
+    values = Counter(cube.from_unit(np.array([u]))["x"] for u in coordinates)
+    for value in range(1, 5):
+        share = math.log((value + 0.5) / (value - 0.5)) / math.log(4.5 / 0.5)
+        assert values[value] == pytest.approx(10_000 * share, abs=1)
+
+
+def test_steps_are_short_decimal_numbers() -> None:
+    steps = FloatDistribution(0.1, 0.7, step=0.1)
+    assert [value_at(steps, index) for index in range(7)] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+
+
+def test_snapped_points_are_those_of_the_configurations() -> None:
+    cube = UnitCube(DISTRIBUTIONS)
+    points = np.random.default_rng(2).uniform(-0.2, 1.2, (50, len(DISTRIBUTIONS)))
+    snapped = cube.snap(points)
+    for point, moved in zip(points, snapped, strict=True):
+        np.testing.assert_allclose(moved, cube.to_unit(cube.from_unit(np.clip(point, 0, 1))), atol=1e-12)
+    np.testing.assert_array_equal(cube.snap(snapped), snapped)
+
+
+def test_choices_are_a_column_each() -> None:
+    cube = UnitCube({"lr": LR, "c": CategoricalDistribution(["a", "b", "c"])})
+    features = cube.features(np.array([[0.25, 0.0], [0.5, 0.5], [0.75, 1.0]]))
+    assert features.tolist() == [[0.25, 1, 0, 0], [0.5, 0, 1, 0], [0.75, 0, 0, 1]]
+
+
+def test_an_empty_space_has_no_cube() -> None:
+    with pytest.raises(ValueError, match="the space has no parameters"):
+        UnitCube({})
+
+
+# Samplers of Optuna
+
+
+@pytest.mark.parametrize("name", OPTUNAS)
+def test_every_argument_of_optunas_samplers_is_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = getattr(optuna.samplers, OPTUNAS[name])
+    given: dict[str, Any] = {}
+    original = kind.__init__
+
+    @functools.wraps(original)
+    def record(self: Any, *args: Any, **kwargs: Any) -> None:
+        assert not args
+        given.update(kwargs)
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "__init__", record)
+    sampler = make_sampler(name, seed=7, trial_number=0, study_seed=0, space=CONDITIONAL, num_startup=6)
+    assert type(sampler) is kind
+    assert given.keys() == inspect.signature(kind).parameters.keys()
+    assert given["seed"] == 7
+    if name == "tpe":
+        assert (given["multivariate"], given["group"], given["constant_liar"]) == (True, True, True)
+    if name in ("tpe", "gp"):
+        assert given["n_startup_trials"] == 6
+
+
+def test_arguments_that_a_release_warns_of_or_has_not_are_left_alone() -> None:
+    class Older(optuna.samplers.RandomSampler):
+        def __init__(self, seed: int | None = None, weight: float = 2.0, gone: str | None = None) -> None:
+            super().__init__(seed)
+
+    class Newer(optuna.samplers.RandomSampler):
+        def __init__(self, seed: int | None = None, weight: float | None = None) -> None:
+            super().__init__(seed)
+
+    assert samplers._retired(Older, weight=1.0, gone=None) == {"weight": 1.0, "gone": None}
+    assert samplers._retired(Newer, weight=1.0, gone=None) == {"weight": None}
+
+
+def test_what_older_releases_get_for_tpe_is_optunas_default() -> None:
+    for count in (0, 1, 9, 10, 11, 24, 25, 26, 60, 249, 250, 251, 1000):
+        assert samplers._num_good(count) == optuna_tpe.default_gamma(count)
+        np.testing.assert_allclose(samplers._recent_count_most(count), optuna_tpe.default_weights(count))
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "grid"])
+def test_draws_follow_from_the_seeds_alone(name: str, messages: list[str]) -> None:
+    first = run(name, 6, num_startup=4)
+    assert first == run(name, 6, num_startup=4)
+    other = run(name, 6, study_seed=1, num_startup=4)
+    assert all(ours["lr"] != theirs["lr"] for ours, theirs in zip(first, other, strict=True))
+    assert len({params["lr"] for params in first}) == 6
+    for params in first:
+        assert ("optimizer.init_args.momentum@SGD" in params) == (params["optimizer"] == "SGD")
+    # Optuna 5 says once that its Gaussian process could be faster.
+    assert [text for text in messages if "greenlet" not in text] == []
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cma_es"])
+def test_samplers_draw_at_random_only_at_the_start(name: str) -> None:
+    drawn, at_random = run(name, 7, num_startup=4), run("random", 7)
+    start = 1 if name == "cma_es" else 4
+    assert drawn[:start] == at_random[:start]
+    for params, other in zip(drawn[start:], at_random[start:], strict=True):
+        assert params["lr"] != other["lr"]
+
+
+@pytest.mark.parametrize("name", ["tpe", "cma_es"])
+def test_samplers_learn_from_other_workers_trials(name: str) -> None:
+    at_random = np.mean([loss(params) for params in run("random", 24)[12:]])
+    assert np.mean([loss(params) for params in run(name, 24, num_startup=6)[12:]]) < 0.6 * at_random
+
+
+def test_nsga2_breeds_from_its_second_generation_on() -> None:
+    drawn, at_random = run("nsga2", 14, num_startup=5), run("random", 14)
+    assert drawn[:10] == at_random[:10]
+    sizes = {params["size"] for params in drawn[:10]}
+    assert sum(params["size"] in sizes for params in drawn[10:]) >= 3
+    assert drawn[10:] != at_random[10:]
+
+
+def test_cma_es_draws_choices_and_conditional_values_at_random() -> None:
+    drawn = run("cma_es", 40)
+    assert all(math.log10(params["lr"]) < -1 for params in drawn[30:])  # it has learnt
+    assert Counter(params["optimizer"] for params in drawn[10:])["SGD"] == pytest.approx(15, abs=6)
+
+
+# Which can do what
+
+
+def test_samplers_of_one_objective_refuse_several() -> None:
+    several = "random, quasi_random, grid, tpe, gp, nsga2"
+    expected = f"--sampler is 'cma_es', but with 2 objectives must be one of {several}"
+    with pytest.raises(SearchError) as error:
+        check_sampler("cma_es", CONDITIONAL, num_objectives=2)
+    assert str(error.value) == expected
+    with pytest.raises(SearchError, match="--sampler is 'bo', but with 3 objectives"):
+        check_sampler("bo", CONDITIONAL, num_objectives=3)
+
+
+@pytest.mark.parametrize("name", [name for name, several in SAMPLERS.items() if several and name != "grid"])
+def test_samplers_of_several_objectives_take_several(name: str) -> None:
+    check_sampler(name, CONDITIONAL, num_objectives=2)
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    for number in range(5):
+        study.sampler = make_sampler(
+            name, seed=number, trial_number=number, study_seed=0, space=CONDITIONAL, num_startup=2
+        )
+        trial = study.ask()
+        params = suggest(trial, CONDITIONAL)
+        study.tell(trial, [loss(params), params["depth"]])
+
+
+def test_cma_es_needs_a_number_that_every_trial_has() -> None:
+    space: dict[str, BaseDistribution] = {
+        "optimizer": OPTIMIZER,
+        "optimizer.init_args.momentum@SGD": FloatDistribution(0.0, 0.9),
+        "fixed": IntDistribution(3, 3),
+    }
+    with pytest.raises(SearchError, match="varies only numbers that every trial has, and the space has none"):
+        make_sampler("cma_es", seed=0, trial_number=0, study_seed=0, space=space)
+    check_sampler("cma_es", {**space, "lr": LR})
+
+
+def test_cma_es_takes_a_single_number() -> None:
+    study = optuna.create_study()
+    for number in range(8):
+        study.sampler = make_sampler(
+            "cma_es", seed=number, trial_number=number, study_seed=0, space={"lr": LR}
+        )
+        trial = study.ask()
+        study.tell(trial, trial.suggest_float("lr", 1e-4, 1.0, log=True))
+
+
+def test_names_and_numbers_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"sampler is 'tpee', but must be one of .*did you mean tpe"):
+        make_sampler("tpee", seed=0, trial_number=0, study_seed=0, space=CONDITIONAL)
+    with pytest.raises(ValueError, match="num_startup is 0, but must be at least 1"):
+        make_sampler("tpe", seed=0, trial_number=0, study_seed=0, space=CONDITIONAL, num_startup=0)
+    with pytest.raises(ValueError, match="come from grid_points"):
+        make_sampler("grid", seed=0, trial_number=0, study_seed=0, space=CONDITIONAL)
+
+
+# Quasi-random points
+
+
+def test_a_trial_has_the_sobol_point_of_its_number() -> None:
+    space: dict[str, BaseDistribution] = {"a": FloatDistribution(0.0, 1.0), "b": FloatDistribution(0.0, 2.0)}
+    points = Sobol(2, scramble=True, seed=5).random(8)
+    for number in reversed(range(8)):  # whatever the order in which workers come
+        study = optuna.create_study()
+        study.sampler = make_sampler(
+            "quasi_random", seed=number, trial_number=number, study_seed=5, space=space
+        )
+        params = suggest(study.ask(), space)
+        assert [params["a"], params["b"] / 2] == pytest.approx(points[number].tolist())
+
+
+def test_quasi_random_choices_are_even() -> None:
+    drawn = run("quasi_random", 16)
+    assert Counter(params["optimizer"] for params in drawn) == {"SGD": 8, "Adam": 8}
+    assert set(Counter(int(4 * (math.log10(params["lr"]) + 4) / 4) for params in drawn).values()) == {4}
+
+
+# Grids
+
+
+def test_a_grid_has_every_combination_the_last_fastest() -> None:
+    space: dict[str, BaseDistribution] = {
+        "lr": FloatDistribution(1e-4, 1.0, log=True),
+        "size": IntDistribution(16, 48, step=16),
+        "act": CategoricalDistribution(["relu", None]),
+    }
+    points = grid_points(space, {"lr": 3})
+    assert [tuple(point.values()) for point in points] == [
+        (lr, size, act) for lr in (1e-4, 1e-2, 1.0) for size in (16, 32, 48) for act in ("relu", None)
+    ]
+    assert list(points[0]) == ["lr", "size", "act"]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "num", "expected"),
+    [
+        (FloatDistribution(1e-4, 1.0, log=True), 5, [1e-4, 1e-3, 1e-2, 1e-1, 1.0]),
+        (FloatDistribution(0.0, 1.0), 5, [0.0, 0.25, 0.5, 0.75, 1.0]),
+        (FloatDistribution(0.1, 0.9), 3, [0.1, 0.5, 0.9]),
+        (FloatDistribution(0.0, 1.0), 1, [0.5]),
+        (FloatDistribution(1e-4, 1.0, log=True), 1, [1e-2]),
+        (FloatDistribution(0.1, 0.7, step=0.1), None, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]),
+        (FloatDistribution(0.1, 0.7, step=0.1), 3, [0.1, 0.4, 0.7]),
+        (FloatDistribution(0.3, 0.3), None, [0.3]),
+        (IntDistribution(1, 4), None, [1, 2, 3, 4]),
+        (IntDistribution(1, 4), 2, [1, 4]),
+        (IntDistribution(1, 10), 4, [1, 4, 7, 10]),
+        (IntDistribution(0, 6), 5, [0, 2, 3, 5, 6]),
+        (IntDistribution(1, 4, log=True), None, [1, 2, 3, 4]),
+        (IntDistribution(16, 256, log=True), 5, [16, 32, 64, 128, 256]),
+        (IntDistribution(1, 10, log=True), 8, [1, 2, 3, 4, 5, 7, 10]),
+        (IntDistribution(0, 1000, step=100), None, list(range(0, 1001, 100))),
+    ],
+)
+def test_grid_values(distribution: BaseDistribution, num: int | None, expected: list[float]) -> None:
+    points = grid_points({"x": distribution}, {} if num is None else {"x": num})
+    values = [point["x"] for point in points]
+    assert values == expected
+    assert [type(value) for value in values] == [type(value) for value in expected]
+    assert all(distribution._contains(distribution.to_internal_repr(value)) for value in values)
+
+
+def test_settings_of_a_class_are_only_where_it_is_chosen() -> None:
+    space: dict[str, BaseDistribution] = {
+        "model": CategoricalDistribution(["A", "B", "C"]),
+        "model.init_args.opt@A": CategoricalDistribution(["X", "Y"]),
+        "model.init_args.opt.init_args.lr@X": CategoricalDistribution([1, 2]),
+        "model.init_args.width@B": IntDistribution(1, 3),
+        "seed": IntDistribution(0, 1),
+    }
+    points = grid_points(space, {})
+    # A with X has two, A with Y one, B three, C one: seven, for each of two seeds.
+    assert len(points) == 2 * (2 + 1 + 3 + 1)
+    shown = [tuple(str(value) for value in point.values()) for point in points if point["seed"] == 0]
+    assert shown == [
+        ("A", "X", "1", "0"),
+        ("A", "X", "2", "0"),
+        ("A", "Y", "0"),
+        ("B", "1", "0"),
+        ("B", "2", "0"),
+        ("B", "3", "0"),
+        ("C", "0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "num", "message"),
+    [
+        (LR, {}, "--sampler is 'grid', but x.init_args.y has neither num nor step"),
+        (
+            IntDistribution(32, 256),
+            {},
+            "--sampler is 'grid', but x.init_args.y has 225 values; give it a number of points",
+        ),
+        (
+            IntDistribution(1, 4),
+            {"x.init_args.y@A": 9},
+            "--sampler is 'grid', but x.init_args.y has num 9, but only 4 values",
+        ),
+        (LR, {"x.init_args.y@A": 100_001}, "has more than 100000 points"),
+        (LR, {"x.init_args.y@A": 60_000}, "has more than 100000 points"),
+    ],
+)
+def test_what_makes_no_grid_is_refused(
+    distribution: BaseDistribution, num: dict[str, int], message: str
+) -> None:
+    space: dict[str, BaseDistribution] = {
+        "x": CategoricalDistribution(["A"]),
+        "x.init_args.z@A": IntDistribution(1, 2),
+    }
+    with pytest.raises(SearchError, match=message):
+        grid_points({**space, "x.init_args.y@A": distribution}, num)
+
+
+def test_a_setting_of_a_class_needs_its_choice() -> None:
+    with pytest.raises(ValueError, match="x.init_args.y@B is a setting of the class B, but the space has no"):
+        grid_points({"x": CategoricalDistribution(["A"]), "x.init_args.y@B": IntDistribution(1, 2)}, {})
