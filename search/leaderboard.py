@@ -108,8 +108,10 @@ def fronts(losses: Sequence[tuple[float, ...]]) -> list[int]:
 
 
 def _places(losses: Sequence[tuple[float, ...]]) -> list[int]:
-    in_order = sorted(losses)
-    return [1 + in_order.index(own) for own in losses]
+    places: dict[tuple[float, ...], int] = {}
+    for place, own in enumerate(sorted(losses), start=1):
+        places.setdefault(own, place)
+    return [places[own] for own in losses]
 
 
 def _losses(view: TrialView, objectives: Sequence[Objective]) -> tuple[float, ...] | None:

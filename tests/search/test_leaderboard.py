@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,19 +18,11 @@ from search.leaderboard import (
 from search.names import format_objective, readable_parameters, short_names
 from search.objectives import Objective, parse_objective, parse_objectives
 from search.trials import TrialView
-
-ACC = (Objective("val/acc", "maximize"),)
-ERROR = (Objective("val/err", "minimize"),)
-TWO = (Objective("val/acc", "maximize"), Objective("parameters", "minimize"))
+from tests.search.views import ACC, ERROR, TWO, trial
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SGD, ADAM = "torch.optim.SGD", "torch.optim.Adam"
 LR = "model.init_args.optimizer.init_args.lr"
-
-
-def trial(number: int, state: Any = "complete", *values: float, **more: Any) -> TrialView:
-    more.setdefault("params", {LR: 0.1})
-    return TrialView(number, state, values=values or None, **more)
 
 
 def order(views: list[TrialView], objectives: tuple[Objective, ...]) -> list[tuple[int | None, int]]:
