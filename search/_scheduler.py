@@ -119,7 +119,6 @@ class Median(Scheduler):
         if curve.resource < self.min_resource or len(complete) < self.num_startup_trials:
             return "continue"
         there = [losses[curve.resource] for losses in complete if curve.resource in losses]
-        there = [loss for loss in there if not math.isnan(loss)]
         if not there or min(curve.losses.values()) <= statistics.median(there):
             return "continue"
         return "stop"

@@ -48,11 +48,11 @@ class _Halving(Scheduler):
 
     def _rung_of(self, curve: Curve) -> int | None:
         """The rung to which the newest report has brought the trial, the highest one; None if to none."""
-        if not curve.losses:
-            return None
         newest = curve.resource
+        if newest in self._rungs:
+            return newest
         before = max((resource for resource in curve.losses if resource < newest), default=0)
-        return max((rung for rung in self._rungs if before < rung <= newest), default=None)
+        return max((rung for rung in self._rungs if before < rung < newest), default=None)
 
     def _text(self, unit: str, rule: str) -> str:
         rungs = ", ".join(map(str, self._rungs))

@@ -184,6 +184,11 @@ def test_rungs_are_epochs_done():
     assert decisions == [*("continue", "pause") * 2, *("continue",) * 3, "pause"]
 
 
+def test_there_is_no_rung_at_the_end():
+    assert ASHA(max_resource=9).rungs() == [1, 3]
+    assert Hyperband(max_resource=9).rungs() == [1, 3]
+
+
 def test_a_trial_that_would_be_promoted_at_once_is_not_paused():
     scheduler = PromotingASHA(max_resource=9)
     waiting = [curve(0, [0.5], "paused"), curve(1, [0.4], "paused")]

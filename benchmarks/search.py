@@ -1,0 +1,48 @@
+"""What a hyperparameter search costs and finds.
+
+``python benchmarks/search.py`` prints tables for each part: ``replay`` (search methods on recorded learning
+curves) and ``simulate`` (schedulers with up to 1,000 virtual workers on synthetic ones). What is compared and
+how: ``benchmarks/README.md``.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+if __name__ == "__main__":
+    # This file's own folder comes first in a script's path, and there `search` is this file, not the package.
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import search_replay, search_simulate
+from benchmarks._children import ROOT
+
+__all__ = ["PARTS", "main"]
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "replay": search_replay.compare,
+    "simulate": search_simulate.compare,
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Hyperparameter search: what it costs and finds.")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seeds", type=int, default=20, help="of parts replay and simulate")
+    replay = parser.add_argument_group("part replay")
+    models = search_replay.MODELS
+    replay.add_argument("--models", nargs="+", choices=models, default=list(models))
+    replay.add_argument("--trials", type=int, default=30, help="that random search trains to the end")
+    replay.add_argument("--reduction_factor", type=int, default=3)
+    replay.add_argument("--curves", type=Path, default=ROOT / "benchmarks" / "curves", help="recorded curves")
+    replay.add_argument("--pictures", type=Path, default=Path(), help="folder for the pictures")
+    simulate = parser.add_argument_group("part simulate")
+    simulate.add_argument("--virtual_workers", type=int, nargs="+", default=[1, 10, 100, 1000])
+    given = parser.parse_args()
+    for part in given.part:
+        PARTS[part](given)
+
+
+if __name__ == "__main__":
+    main()
