@@ -3,6 +3,7 @@
 from ._registry import DATAMODULES as DATAMODULES
 from .api import list_datamodules as list_datamodules
 from .interface.errors import DataError as DataError
+from .tabular.airfoil import AirfoilNoise as AirfoilNoise
 from .tabular.csv_table import CSVTable as CSVTable
 from .tabular.house_prices import HousePrices as HousePrices
 from .tabular.house_prices import HouseTiny as HouseTiny

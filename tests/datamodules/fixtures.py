@@ -106,7 +106,16 @@ def house_prices(folder: Path) -> dict[str, Any]:
     return {"data_dir": str(folder)}
 
 
+def airfoil(folder: Path, *, rows: int = 1503) -> dict[str, Any]:
+    (folder / "airfoil").mkdir()
+    values = np.random.default_rng(0).uniform(1, 100, (rows, 6))
+    text = "".join("\t".join(f"{value:.6g}" for value in row) + "\r\n" for row in values)
+    (folder / "airfoil" / "airfoil_self_noise.dat").write_text(text, encoding="ascii", newline="")
+    return {"data_dir": str(folder)}
+
+
 BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "AirfoilNoise": airfoil,
     "CIFAR10": cifar10,
     "CSVTable": csv_table,
     "FashionMNIST": fashion_mnist,
