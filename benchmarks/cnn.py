@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks._children import ROOT, default_data_dir, run_child
+from benchmarks._tables import table
 from benchmarks.cnn_steps import SIDES, make_model, networks
 from benchmarks.epoch import spread, unpack_for_d2l, verdict
 from benchmarks.setup_d2l import D2L_PYTHON
@@ -54,11 +55,6 @@ class Steps:
     torchvision: Sequence[float]
     zoo_bytes: int
     torchvision_bytes: int
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first row is its head."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
 def format_steps(measured: dict[str, Steps]) -> str:

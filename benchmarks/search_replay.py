@@ -15,12 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._intervals import mean_interval
 from benchmarks._search_engine import Draw, History, Training, simulate
-from benchmarks.cnn import table
+from benchmarks._tables import mean_interval, table
 from benchmarks.epoch import verdict
 from callbacks._pictures import new_figure, save_figure
-from search.gp_sampler import propose
 from search.schedulers import Scheduler, make_scheduler
 from search.trials import Curve
 
@@ -143,6 +141,8 @@ def draw_proposed(
         rungs: At which trials may have been paused or stopped, ascending, the last one the end.
         seed: Of ties between proposals.
     """
+    from search.gp_sampler import propose  # with torch, which the rest can do without
+
     points = np.array([one.point for one in recorded])
     chosen: list[int] = []
 
@@ -312,8 +312,8 @@ def compare(given: argparse.Namespace) -> None:
             each = f"{budget} epochs" if more_trials else f"{given.trials} trials"
             target = statistics.fmean(history.best for history in found["random search"])
             print(
-                f"\n{about}; {each} each. Target: {target:.4f}, the mean error at which random search ends. By "
-                f"seed, those that never came there count as {budget} epochs. Mean (95% interval).\n\n"
+                f"\n{about}; {each} each. Target: {target:.4f}, the mean error at which random search ends. "
+                f"By seed, those that never came there count as {budget} epochs. Mean (95% interval).\n\n"
                 f"{format_replay(found, budget=budget, share=model.share)}\n",
                 flush=True,
             )

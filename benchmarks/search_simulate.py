@@ -6,9 +6,8 @@ import math
 import numpy as np
 
 from benchmarks._fast_schedulers import make_fast_scheduler
-from benchmarks._intervals import mean_interval
 from benchmarks._search_engine import History, Training, simulate
-from benchmarks.cnn import table
+from benchmarks._tables import mean_interval, table
 
 __all__ = ["METHODS", "compare", "format_simulation", "search_once", "synthetic_training", "target_loss"]
 

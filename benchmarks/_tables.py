@@ -1,13 +1,18 @@
-"""Means of a few repetitions, with how far to trust them."""
+"""Tables of results, and means of a few repetitions with how far to trust them."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scipy.stats import t as students_t
+from scipy.special import stdtrit
 
-__all__ = ["Interval", "mean_interval"]
+__all__ = ["Interval", "mean_interval", "table"]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its head."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
 class Interval(NamedTuple):
@@ -25,6 +30,6 @@ class Interval(NamedTuple):
 def mean_interval(values: Sequence[float]) -> Interval:
     """The mean and its 95% interval by Student's t, of two values or more."""
     mean = statistics.fmean(values)
-    quantile = float(students_t.ppf(0.975, len(values) - 1))
+    quantile = float(stdtrit(len(values) - 1, 0.975))
     half = quantile * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
