@@ -256,6 +256,14 @@ def test_a_failed_trials_place_is_taken():
     assert scheduler.to_promote([*curves, curve(3, [0.5], "paused")]) == 1
 
 
+def test_halving_has_the_books_rungs():
+    """Section 19.4: epochs 2 to 10, halved, 8 + 4 + 2 + 1 configurations."""
+    scheduler = SuccessiveHalving(max_resource=10, min_resource=2, reduction_factor=2, num_trials=8)
+    assert [*scheduler.rungs(), scheduler.max_resource] == [2, 4, 8, 10]
+    curves, _ = drive(scheduler, 8, workers=3, seed=0)
+    assert [sum(c.resource >= rung for c in curves) for rung in (2, 4, 8, 10)] == [8, 4, 2, 1]
+
+
 def drive(scheduler, num_trials, workers, seed):
     """Run a study to its end in random order; returns the resources of all trials and what was promoted."""
     rng = random.Random(seed)
