@@ -72,10 +72,6 @@ SLOW_TO_TRACE = {
     "ResNeXt",
 }
 
-# GPyTorch compares the values of tensors while it makes and computes kernels.
-NEEDS_VALUES = {"ExactGP"}
-without_needing_values = pytest.mark.parametrize("name", [name for name in NAMES if name not in NEEDS_VALUES])
-
 WIDTHS = ("in_features", "out_features", "in_channels", "num_classes", "image_size")
 
 
@@ -264,7 +260,7 @@ def test_book_section_is_named(name: str) -> None:
 @every_model
 def test_full_size_has_the_derived_number_of_parameters(name: str) -> None:
     arguments, expected = FULL_SIZES[name]
-    with torch.device("cpu" if name in NEEDS_VALUES else "meta"):
+    with torch.device("meta"):
         model = zoo.MODELS[name].cls(**arguments)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
     assert model(model.example_input_array).shape[0] == 2
@@ -312,7 +308,7 @@ def test_no_count_is_left_over() -> None:
     assert sorted(FULL_SIZES) == NAMES
 
 
-@without_needing_values
+@every_model
 def test_export_gives_the_same_outputs(name: str) -> None:
     model = tiny(name).eval()
     inputs = model.example_batch(2)[0]
@@ -351,9 +347,8 @@ def test_moves_to_another_device_and_to_half_precision(name: str) -> None:
     half = copy.deepcopy(model.net).to(torch.bfloat16)(inputs.bfloat16())
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), expected, atol=0.1, rtol=0.1)
-    if name not in NEEDS_VALUES:
-        model.to("meta")
-        assert model(inputs.to("meta")).device.type == "meta"
+    model.to("meta")
+    assert model(inputs.to("meta")).device.type == "meta"
 
 
 @every_model

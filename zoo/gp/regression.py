@@ -47,6 +47,35 @@ class GPPrediction(NamedTuple):
     noisy_variance: Tensor
 
 
+class _Distances:
+    """Distances between points, for GPyTorch's kernels.
+
+    GPyTorch's own depend on whether both inputs have the same values, which cannot be traced and makes an
+    accelerator wait, and lose digits where points are close to each other and far from the rest.
+    """
+
+    def covar_dist(
+        self,
+        x1: Tensor,
+        x2: Tensor,
+        diag: bool = False,
+        last_dim_is_batch: bool = False,
+        square_dist: bool = False,
+    ) -> Tensor:
+        assert not diag, "the diagonal of these kernels is the output scale"
+        assert not last_dim_is_batch, "the columns do not have kernels of their own"
+        distance = torch.cdist(x1, x2, compute_mode="donot_use_mm_for_euclid_dist")
+        return distance.square() if square_dist else distance
+
+
+class _RBFKernel(_Distances, RBFKernel):  # type: ignore[misc]  # GPyTorch has no types
+    pass
+
+
+class _MaternKernel(_Distances, MaternKernel):  # type: ignore[misc]  # GPyTorch has no types
+    pass
+
+
 class ExactGPNetwork(nn.Module):
     """A Gaussian process prior, the noise, and the examples on which predictions are conditioned.
 
@@ -80,13 +109,19 @@ class ExactGPNetwork(nn.Module):
         check_choice("mean", mean, MEANS)
         check_choice("kernel", kernel, KERNELS)
         super().__init__()
-        # The names are those of GPyTorch's examples, and so are the keys of what is saved.
-        self.mean_module = ZeroMean() if mean == "zero" else ConstantMean()
-        # Each constraint with its own transform: by default all of a process share one module and its mode.
-        shape = {"ard_num_dims": in_features if ard else None, "lengthscale_constraint": Positive(F.softplus)}
-        base = RBFKernel(**shape) if kernel == "rbf" else MaternKernel(nu=int(kernel[-2]) / 2, **shape)
-        self.covar_module = ScaleKernel(base, outputscale_constraint=Positive(F.softplus))
-        self.likelihood = GaussianLikelihood(noise_constraint=GreaterThan(1e-4, F.softplus))
+        # GPyTorch looks at values while it builds, so they must be somewhere at first. Its constraints get a
+        # transform of their own: by default all in a program share one module, and that one's mode.
+        with torch.device("cpu"):
+            shape = {
+                "ard_num_dims": in_features if ard else None,
+                "lengthscale_constraint": Positive(F.softplus),
+            }
+            base = _RBFKernel(**shape) if kernel == "rbf" else _MaternKernel(nu=int(kernel[-2]) / 2, **shape)
+            # The names are those of GPyTorch's examples, and so are the keys of what is saved.
+            self.mean_module = ZeroMean() if mean == "zero" else ConstantMean()
+            self.covar_module = ScaleKernel(base, outputscale_constraint=Positive(F.softplus))
+            self.likelihood = GaussianLikelihood(noise_constraint=GreaterThan(1e-4, F.softplus))
+        self.to(torch.get_default_device())
         self.register_buffer("train_inputs", torch.empty(0, in_features))
         self.register_buffer("train_targets", torch.empty(0))
 
@@ -121,8 +156,8 @@ class ExactGPNetwork(nn.Module):
     ) -> Float[Tensor, "rows columns"]:
         """Prior covariance of the function between points, without the noise."""
         # Calling the kernel itself wraps the matrix in a lazy one, which takes longer and cannot be compiled.
-        covariance: Tensor = self.covar_module.forward(features, others)
-        return _wide(covariance)
+        covariance: Tensor = self.covar_module.forward(_wide(features), _wide(others))
+        return covariance
 
     def log_marginal_likelihood(
         self, features: Float[Tensor, "examples in_features"], target: Float[Tensor, " examples"]
