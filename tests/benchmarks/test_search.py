@@ -70,6 +70,17 @@ def test_a_rung_of_synchronous_halving_waits_for_the_slowest():
     assert [c.resource for c in history.curves] == [1, 1, 4]
 
 
+def test_who_waited_goes_on_when_the_last_one_comes():
+    """The last one to come is the best and goes on at once; the second best does at the same time."""
+    trainings = [
+        Training([loss] * 3, [s] * 3) for loss, s in [(0.2, 1.0), (0.4, 1.0), (0.3, 1.0), (0.1, 2.0)]
+    ]
+    scheduler = SuccessiveHalving(max_resource=3, reduction_factor=2, num_trials=4)
+    history = simulate(scheduler, drawn(trainings), num_trials=4, num_workers=4)
+    assert [c.resource for c in history.curves] == [2, 1, 1, 3]
+    assert history.seconds == 6
+
+
 def test_a_promoted_trial_goes_on_where_it_was():
     trainings = trainings_of(0, 30, 9)
     history = simulate(PromotingASHA(max_resource=9), drawn(trainings), num_trials=30, num_workers=4)
