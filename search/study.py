@@ -9,6 +9,7 @@ Optuna's terms; everything else is what its name says. Attributes on a trial: ``
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -255,7 +256,8 @@ class SharedStudy:
         )
         if claim.lost or not math.isfinite(value):
             return "stop"
-        if resource >= self.scheduler.max_resource:
+        again = resource <= claim.resource  # done once more, since the checkpoint was lost
+        if again or resource >= self.scheduler.max_resource:
             return "continue"
         return self.scheduler.after_report(claim.number, self.curves(self.trials()))
 
@@ -359,10 +361,17 @@ class SharedStudy:
             params={name: trial.params[name] for name in order},
             curve=dict(sorted(trial.intermediate_values.items())),
             values=tuple(trial.values) if trial.state == OptunaState.COMPLETE else None,
-            seconds=attrs.get("seconds", 0.0),
+            seconds=attrs.get("seconds", 0.0) + _running_seconds(trial),
             error=attrs.get("error"),
             worker=shown(attrs.get("owner")),
         )
+
+
+def _running_seconds(trial: FrozenTrial) -> float:
+    """Time since a running trial was claimed, by this machine's clock."""
+    if trial.state != OptunaState.RUNNING or trial.datetime_start is None:
+        return 0.0
+    return max(0.0, (datetime.now() - trial.datetime_start).total_seconds())
 
 
 def _last_value(trial: FrozenTrial) -> float | None:

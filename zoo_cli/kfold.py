@@ -16,7 +16,7 @@ from zoo_cli.predict import write_rows
 from zoo_cli.run import run_cli
 from zoo_cli.sources import Sources
 
-__all__ = ["kfold"]
+__all__ = ["kfold", "require_folds"]
 
 USAGE_TEXT = """usage: python cli.py kfold --config FILE [--folds K] [--input FILE] [--output FILE] [OPTIONS]
 
@@ -48,11 +48,7 @@ def kfold(args: list[str]) -> int:
     own, rest = _own_options(args)
     sources = Sources(with_full_names(rest))
     check_settings(sources, "fit")
-    data = sources.chosen_class("data")
-    if data is not None and "fold" not in inspect.signature(class_of("data", data).__init__).parameters:
-        raise CommandError(
-            f"{data.where}: {data.value} has no folds; kfold needs a table, such as HousePrices or CSVTable"
-        )
+    require_folds(sources, "kfold")
     root_setting = sources.last("trainer.default_root_dir")
     root = Path(root_setting.value or "runs") if root_setting else Path("runs")
     chosen = sources.last("model.class_path") or sources.last("model")
@@ -92,6 +88,23 @@ def kfold(args: list[str]) -> int:
         if output != "-":
             print(f"predictions of the ensemble: {output}")
     return 0
+
+
+def require_folds(sources: Sources, needs: str) -> None:
+    """Refuse data without folds.
+
+    Args:
+        sources: The settings.
+        needs: What needs them.
+
+    Raises:
+        CommandError: If the data have none.
+    """
+    data = sources.chosen_class("data")
+    if data is not None and "fold" not in inspect.signature(class_of("data", data).__init__).parameters:
+        raise CommandError(
+            f"{data.where}: {data.value} has no folds; {needs} needs a table, such as HousePrices or CSVTable"
+        )
 
 
 def _write_summary(directory: Path, folds: list[dict[str, float]], mean: dict[str, float]) -> None:

@@ -16,13 +16,17 @@ RUN_DIRECTORY = "ZOO_RUN_DIRECTORY"
 def run_name(sources: Sources, model_class_path: str) -> str:
     """Stem of the first configuration file, else the model's class name.
 
-    The ``config.yaml`` of a run names that run.
+    The ``config.yaml`` of a run names that run; a trial's and the ``best.yaml`` of a study name the study.
     """
     if not sources.configs:
         return model_class_path.rpartition(".")[2]
     first = sources.configs[0].resolve()
     if first.name == "config.yaml" and first.parent.name.startswith("version_"):
         return first.parent.parent.name
+    if first.name == "config.yaml" and first.parent.parent.name == "trials":
+        return f"{first.parent.parent.parent.name}_{first.parent.name}"
+    if first.name == "best.yaml" and (first.parent / "trials").is_dir():
+        return f"{first.parent.name}_best"
     return first.stem
 
 

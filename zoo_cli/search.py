@@ -9,12 +9,14 @@ from typing import Any
 
 from search.errors import SearchError
 from search.objectives import parse_objectives
+from search.samplers import check_sampler
 from search.settings import Settings
 from search.setup import begin_or_join, scheduler_of
 from search.space import Space, read_space
 from search.storage import Storage, open_storage
 from zoo_cli import run_directory
 from zoo_cli.errors import FAILED, USAGE, CommandError
+from zoo_cli.kfold import require_folds
 from zoo_cli.names import check_settings, with_full_names
 from zoo_cli.run import run_cli
 from zoo_cli.search_options import parse_options, print_help
@@ -54,7 +56,10 @@ def _search(options: Any, rest: list[str]) -> int:
     settings = _settings(options, sources, space, trials)
     name = options.study or run_directory.run_name(sources, "study")
     folder = Path(options.studies) / name
+    if options.folds is not None:
+        require_folds(sources, "--folds")
     settings = _tried(settings, space, sources)
+    check_sampler(settings.sampler, space.distributions(), num_objectives=len(settings.objectives))
     scheduler = scheduler_of(settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,19 +67,19 @@ def _search(options: Any, rest: list[str]) -> int:
         raise CommandError(
             f"{folder}: cannot be made ({error.strerror}); choose --studies", FAILED
         ) from error
-    storage = open_storage(options.storage, folder, name)
-    _check_workers(storage, options.workers)
-    file = begin_or_join(folder, settings, storage, trials)
-    plan = scheduler.describe(f"{settings.unit}s")
-    print(f"{folder}: {settings.sampler}, {settings.pruner}: {plan}")
-    supervisor = Supervisor(
-        file=file,
-        storage=storage,
-        storage_url=options.storage,
-        num_workers=options.workers,
-        deadline=None if options.timeout is None else time.monotonic() + options.timeout,
-    )
-    return supervisor.run()
+    with contextlib.closing(open_storage(options.storage, folder, name)) as storage:
+        _check_workers(storage, options.workers)
+        file = begin_or_join(folder, settings, storage, trials)
+        plan = scheduler.describe(f"{settings.unit}s")
+        print(f"{folder}: {settings.sampler}, {settings.pruner}: {plan}")
+        supervisor = Supervisor(
+            file=file,
+            storage=storage,
+            storage_url=options.storage,
+            num_workers=options.workers,
+            deadline=None if options.timeout is None else time.monotonic() + options.timeout,
+        )
+        return supervisor.run()
 
 
 def _settings(options: Any, sources: Sources, space: Space, trials: int | None) -> Settings:
@@ -124,7 +129,7 @@ def _tried(settings: Settings, space: Space, sources: Sources) -> Settings:
     }
     first: Any = None
     for corner in space.corners():
-        tried = Sources([*trial_arguments(settings, corner), *TRY])
+        tried = Sources([*trial_arguments(settings, corner, None if settings.folds is None else 0), *TRY])
         tried.settings = [
             dataclasses.replace(setting, where=where.get(setting.key, setting.where))
             for setting in tried.settings

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import yaml
-from search.board import Board
 
 from callbacks._files import write_atomically
+from search.board import Board
 from search.leaderboard import best_entry, format_leaderboard, ranking, write_leaderboard
 from search.objectives import parse_objectives
 from search.pictures import draw_all
@@ -73,6 +73,7 @@ class Supervisor:
             deadline=self.deadline,
             num_workers=self.num_workers,
             max_resource=self.file.settings.max_resource,
+            unit=self.file.settings.unit,
         )
         workers = {number: self._start(number) for number in range(self.num_workers)}
         try:

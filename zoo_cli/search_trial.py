@@ -35,16 +35,18 @@ def trial_folder(study: Path, number: int) -> Path:
     return study / "trials" / f"{number:04d}"
 
 
-def trial_arguments(settings: Settings, values: Mapping[str, Any]) -> list[str]:
+def trial_arguments(settings: Settings, values: Mapping[str, Any], fold: int | None = None) -> list[str]:
     """Arguments of ``fit`` for a configuration; the space's values win over all others.
 
     Args:
         settings: The study's.
         values: Values by name of the space.
+        fold: The fold, counted from 0, if there are folds.
     """
+    folds = [f"--data.init_args.fold={fold}", f"--data.init_args.num_folds={settings.folds}"]
     configs = [argument for name in settings.config for argument in ("--config", name)]
     devices = [f"--trainer.devices={settings.devices_per_trial}"] if settings.devices_per_trial > 1 else []
-    return [*configs, *settings.flags, *devices, *flags(values)]
+    return [*configs, *settings.flags, *devices, *flags(values), *(folds if fold is not None else [])]
 
 
 class TrialRunner:
@@ -77,12 +79,11 @@ class TrialRunner:
         """
         folder = trial_folder(self.folder, trial.number)
         folder.mkdir(parents=True, exist_ok=True)
-        arguments = trial_arguments(self.settings, values)
         with _into_log(folder / "log.txt"), _wandb(self.folder, trial.number):
             try:
                 if self.settings.folds is None:
-                    return self._train(arguments, trial, folder)
-                return self._cross_validate(arguments, trial, folder)
+                    return self._train(trial_arguments(self.settings, values), trial, folder)
+                return self._cross_validate(trial, values, folder)
             except CommandError as error:
                 if error.exit_code == INTERRUPTED:
                     raise KeyboardInterrupt from error
@@ -90,6 +91,9 @@ class TrialRunner:
                 raise
             except SystemExit as stop:
                 raise KeyboardInterrupt from stop
+            except Exception:
+                traceback.print_exc()
+                raise
             finally:
                 gc.collect()
                 if torch.cuda.is_available():
@@ -117,7 +121,9 @@ class TrialRunner:
         with as_trial(reports, metrics, folder) as run:
             return run_cli("fit", Sources(arguments), run)
 
-    def _cross_validate(self, arguments: list[str], trial: RunningTrial, folder: Path) -> list[float]:
+    def _cross_validate(
+        self, trial: RunningTrial, values_of_space: Mapping[str, Any], folder: Path
+    ) -> list[float]:
         """Mean over the folds; what the study is told after each fold is the mean so far."""
         folds = self.settings.folds
         assert folds is not None
@@ -130,8 +136,7 @@ class TrialRunner:
                 continue
             shutil.rmtree(of_fold, ignore_errors=True)
             of_fold.mkdir()
-            own = [f"--data.init_args.fold={fold}", f"--data.init_args.num_folds={folds}"]
-            cli = self._fit([*arguments, *own], _Silent(), of_fold)
+            cli = self._fit(trial_arguments(self.settings, values_of_space, fold), _Silent(), of_fold)
             values.append([_measure(cli, objective.name) for objective in self.objectives])
             done.write_text(" ".join(map(repr, values[-1])))
             trial.report(statistics.fmean(of[0] for of in values), fold + 1)
