@@ -73,11 +73,11 @@ def test_a_rung_of_synchronous_halving_waits_for_the_slowest():
 def test_who_waited_goes_on_when_the_last_one_comes():
     """The last one to come is the best and goes on at once; the second best does at the same time."""
     trainings = [
-        Training([loss] * 3, [s] * 3) for loss, s in [(0.2, 1.0), (0.4, 1.0), (0.3, 1.0), (0.1, 2.0)]
+        Training([0.05, loss, loss], [s] * 3) for loss, s in [(0.2, 1.0), (0.4, 1.0), (0.3, 1.0), (0.1, 2.0)]
     ]
-    scheduler = SuccessiveHalving(max_resource=3, reduction_factor=2, num_trials=4)
+    scheduler = SuccessiveHalving(max_resource=3, min_resource=2, reduction_factor=2, num_trials=4)
     history = simulate(scheduler, drawn(trainings), num_trials=4, num_workers=4)
-    assert [c.resource for c in history.curves] == [2, 1, 1, 3]
+    assert [c.resource for c in history.curves] == [3, 2, 2, 3]
     assert history.seconds == 6
 
 
