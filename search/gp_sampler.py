@@ -54,6 +54,9 @@ NUM_CANDIDATES = 512
 """So many points of the whole space, and as many near the best ones."""
 SAME = 1e-9
 """Points no further apart than this in each coordinate are the same point."""
+CLOSE = 0.01
+"""The sampler keeps this distance from other trials in some coordinate, where it can: nearer, it would learn
+little but the noise."""
 
 
 def propose(
@@ -97,13 +100,22 @@ def propose(
             f"x, y and candidates have shapes {x.shape}, {y.shape} and {candidates.shape}, but must be "
             "(n, d), (n,) and (m, d) with n and m at least 1"
         )
-    inputs, targets = torch.from_numpy(x).double(), torch.from_numpy(warp(y))
-    # Sixty steps change the fit of a hundred little, and save a tenth of a second.
-    network = fit_gp(
-        inputs, targets, mean="constant", kernel=KERNELS[kernel], ard=True, priors=True, steps=60
-    )
-    scores = acquire(network, pending, candidates, acquisition=acquisition)
-    new = ~_among(candidates, np.concatenate([x, pending]))
+    known, targets = np.concatenate([x, pending]), warp(y)
+    if targets.any():
+        # Sixty steps change the fit of a hundred little, and save a tenth of a second.
+        network = fit_gp(
+            torch.from_numpy(x).double(),
+            torch.from_numpy(targets),
+            mean="constant",
+            kernel=KERNELS[kernel],
+            ard=True,
+            priors=True,
+            steps=60,
+        )
+        scores = acquire(network, pending, candidates, acquisition=acquisition)
+    else:
+        scores = np.square(candidates[:, None, :] - known[None, :, :]).sum(axis=2).min(axis=1)
+    new = ~_among(candidates, known, SAME)
     if new.any():
         scores[~new] = -np.inf
     best = np.flatnonzero(scores == scores.max())
@@ -163,6 +175,7 @@ def warp(y: Array) -> Array:
         return np.zeros(len(y))
     # Minus infinity is no feat either: such an objective is broken.
     y = np.where(finite, y, y[finite].max())
+    y = y / max(float(np.abs(y).max()), sys.float_info.min)  # or squares of large ones overflow
     median = float(np.median(y))
     worse = y > median
     better = y[y < median]
@@ -173,10 +186,10 @@ def warp(y: Array) -> Array:
     return np.zeros(len(y)) if deviation == 0 else np.asarray((warped - warped.mean()) / deviation)
 
 
-def _among(points: Array, others: Array) -> npt.NDArray[np.bool_]:
-    """Whether each point is one of the others."""
+def _among(points: Array, others: Array, distance: float) -> npt.NDArray[np.bool_]:
+    """Whether each point is at most so far, in each coordinate, from one of the others."""
     distances = np.abs(points[:, None, :] - others[None, :, :]).max(axis=2)
-    return np.asarray((distances <= SAME).any(axis=1))
+    return np.asarray((distances <= distance).any(axis=1))
 
 
 class GaussianProcessSampler(BaseSampler):
@@ -247,6 +260,9 @@ class GaussianProcessSampler(BaseSampler):
         x, y = np.array([points[number] for number in losses]), np.array(list(losses.values()))
         pending = [point for number, point in points.items() if number not in losses]
         candidates = self._candidates(cube, x[np.argsort(y, kind="stable")[:5]])
+        new = ~_among(candidates, np.array(list(points.values())), CLOSE)
+        if new.any():  # else each configuration of a small space has one nearby
+            candidates = candidates[new]
         chosen = propose(
             cube.features(x),
             y,
@@ -282,7 +298,7 @@ class GaussianProcessSampler(BaseSampler):
         near = best[rng.integers(len(best), size=NUM_CANDIDATES)]
         moved = rng.random(near.shape) < 0.5
         moved[np.arange(len(near)), rng.integers(dimensions, size=len(near))] = True
-        distance = 10 ** rng.uniform(-2.5, -0.5, size=(len(near), 1))
+        distance = 10 ** rng.uniform(-2.0, -0.5, size=(len(near), 1))
         step = distance * rng.standard_normal(near.shape)
         choice = np.array([isinstance(d, CategoricalDistribution) for d in cube.space.values()])
         elsewhere = np.where(choice, rng.random(near.shape), np.clip(near + step, 0, 1))

@@ -474,5 +474,7 @@ def test_what_makes_no_grid_is_refused(
 
 
 def test_a_setting_of_a_class_needs_its_choice() -> None:
-    with pytest.raises(ValueError, match="x.init_args.y@B is a setting of the class B, but the space has no"):
+    with pytest.raises(
+        ValueError, match=r"x\.init_args\.y@B is a setting of the class B, but the space has no"
+    ):
         grid_points({"x": CategoricalDistribution(["A"]), "x.init_args.y@B": IntDistribution(1, 2)}, {})
