@@ -34,6 +34,7 @@ def main() -> None:
     models = search_replay.MODELS
     replay.add_argument("--models", nargs="+", choices=models, default=list(models))
     replay.add_argument("--trials", type=int, default=30, help="that random search trains to the end")
+    replay.add_argument("--min_resource", type=int, help="first rung, if not the model's own")
     replay.add_argument("--reduction_factor", type=int, default=3)
     replay.add_argument("--curves", type=Path, default=ROOT / "benchmarks" / "curves", help="recorded curves")
     replay.add_argument("--pictures", type=Path, default=Path(), help="folder for the pictures")

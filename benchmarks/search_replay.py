@@ -296,10 +296,11 @@ def compare(given: argparse.Namespace) -> None:
     for model in (MODELS[key] for key in given.models):
         recorded = read_curves(given.curves / model.curves)
         epochs = len(recorded[0].training.losses)
+        min_resource = given.min_resource or model.min_resource
         budget = given.trials * epochs
         about = (
             f"{model.name}, {len(recorded)} recorded configurations of {epochs} epochs, {given.seeds} seeds; "
-            f"first rung {model.min_resource}, reduction factor {given.reduction_factor}"
+            f"first rung {min_resource}, reduction factor {given.reduction_factor}"
         )
         found: dict[str, list[History]] = {}
         for more_trials in False, True:
@@ -310,7 +311,7 @@ def compare(given: argparse.Namespace) -> None:
                     search_once(
                         method,
                         recorded,
-                        min_resource=model.min_resource,
+                        min_resource=min_resource,
                         reduction_factor=given.reduction_factor,
                         trials=given.trials,
                         more_trials=more_trials,

@@ -392,7 +392,8 @@ def test_table_of_a_replay():
     assert row_of(table, "BO + ASHA")[0][2] == "0.30 (<= 0.333: reached)"
 
 
-def test_a_replay_prints_two_tables_and_draws(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize(("given", "rung", "spent"), [(None, 2, "37"), (3, 3, "51")])
+def test_a_replay_prints_two_tables_and_draws(given, rung, spent, monkeypatch, capsys, tmp_path):
     with (tmp_path / "lenet.csv").open("w") as file:
         print("trial,lr,batch_size,epoch,error,loss,seconds", file=file)
         for number, training in enumerate(trainings_of(0, 20, 9)):
@@ -401,15 +402,24 @@ def test_a_replay_prints_two_tables_and_draws(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(gp_sampler, "propose", lambda x, y, candidates, **given: 0)
     search_replay.compare(
         Namespace(
-            models=["lenet"], curves=tmp_path, trials=11, seeds=2, reduction_factor=3, pictures=tmp_path
+            models=["lenet"],
+            curves=tmp_path,
+            trials=11,
+            seeds=2,
+            min_resource=given,
+            reduction_factor=3,
+            pictures=tmp_path,
         )
     )
     out = capsys.readouterr().out
-    assert "LeNet, 20 recorded configurations of 9 epochs, 2 seeds; first rung 2, reduction factor 3" in out
+    assert (
+        f"LeNet, 20 recorded configurations of 9 epochs, 2 seeds; first rung {rung}, reduction factor 3"
+        in out
+    )
     few, more = out.split("each. Target")[1:]
     assert row_of(few.split("\n\n")[1], "random search")[0][-1] == "99"
-    # The reduction factor and the first rung are those that were said: 11 * 2 + 3 * 4 + 3.
-    assert row_of(few.split("\n\n")[1], "successive halving")[0][-1] == "37"
+    # Rungs 2 and 6: 11 * 2 + 3 * 4 + 3; rung 3: 11 * 3 + 3 * 6.
+    assert row_of(few.split("\n\n")[1], "successive halving")[0][-1] == spent
     assert float(row_of(more.split("\n\n")[1], "BO + ASHA")[0][-1]) > float(
         row_of(few.split("\n\n")[1], "BO + ASHA")[0][-1]
     )
