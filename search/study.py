@@ -107,7 +107,6 @@ class SharedStudy:
         self.make_sampler = make_sampler
         self.grid = grid
         self.watch = watch or Watch()
-        self._study = storage.patiently(lambda: optuna.load_study(study_name=name, storage=storage.optuna))
         self._id = storage.patiently(lambda: storage.optuna.get_study_id_from_name(name))
 
     # What there is
@@ -228,8 +227,15 @@ class SharedStudy:
 
     def _values(self, claim: Claim) -> dict[str, Any]:
         """Let the sampler draw; what the trial has already stays."""
-        self._study.sampler = self.make_sampler(claim.number)
-        return self.storage.patiently(lambda: self.space.suggest(Trial(self._study, claim.trial_id)))
+
+        def suggest() -> dict[str, Any]:
+            # Optuna's samplers see the trials as a study object first saw them: each draw gets a new one.
+            study = optuna.load_study(
+                study_name=self.name, storage=self.storage.optuna, sampler=self.make_sampler(claim.number)
+            )
+            return self.space.suggest(Trial(study, claim.trial_id))
+
+        return self.storage.patiently(suggest)
 
     # What a worker says of its trial
 

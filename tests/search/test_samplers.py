@@ -6,6 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import optuna
 import pytest
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
 from optuna.samplers._tpe import sampler as optuna_tpe
 from optuna.trial import Trial
 from scipy.stats.qmc import Sobol
@@ -20,7 +22,9 @@ from scipy.stats.qmc import Sobol
 from search import samplers
 from search.errors import SearchError
 from search.samplers import SAMPLERS, check_sampler, grid_points, make_sampler
+from search.study import Claim
 from search.unit_cube import UnitCube, num_values, value_at
+from tests.search.studies import make_study
 
 LR = FloatDistribution(1e-4, 1.0, log=True)
 OPTIMIZER = CategoricalDistribution(["SGD", "Adam"])
@@ -90,14 +94,16 @@ def suggest(trial: Trial, space: dict[str, BaseDistribution]) -> dict[str, Any]:
 def loss(params: dict[str, Any]) -> float:
     """Lowest, 0, at lr .01, size 8 and Adam."""
     distance = (math.log10(params["lr"]) + 2) ** 2 + math.log2(params["size"] / 8) ** 2 / 4
-    return distance + (params["optimizer"] == "SGD")
+    return float(distance + (params["optimizer"] == "SGD"))
 
 
 def run(name: str, num_trials: int, study_seed: int = 0, **arguments: Any) -> list[dict[str, Any]]:
     """A study in which each trial has a new study object and sampler, as if each had a worker of its own."""
     storage = optuna.storages.InMemoryStorage()
-    directions = ["minimize", "minimize"] if name == "nsga2" else ["minimize"]
-    optuna.create_study(storage=storage, study_name="s", directions=directions)
+    minimize = optuna.study.StudyDirection.MINIMIZE
+    optuna.create_study(
+        storage=storage, study_name="s", directions=[minimize] * (2 if name == "nsga2" else 1)
+    )
     drawn = []
     for number in range(num_trials):
         sampler = make_sampler(
@@ -297,6 +303,27 @@ def test_cma_es_draws_choices_and_conditional_values_at_random() -> None:
     drawn = run("cma_es", 40)
     assert all(math.log10(params["lr"]) < -1 for params in drawn[30:])  # it has learnt
     assert Counter(params["optimizer"] for params in drawn[10:])["SGD"] == pytest.approx(15, abs=6)
+
+
+@pytest.mark.parametrize("name", ["tpe", "cma_es", "nsga2"])
+def test_a_worker_draws_with_all_that_is_known_by_then(name: str, tmp_path: Path) -> None:
+    def sampler(number: int) -> BaseSampler:
+        space: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
+        return make_sampler(name, seed=number, trial_number=number, study_seed=0, space=space, num_startup=3)
+
+    def draw(folder: str, *, anew: bool) -> list[float]:
+        drawn: list[float] = []
+        study = make_study(tmp_path / folder, trials=10)
+        for _ in range(10):
+            study = make_study(tmp_path / folder) if anew else study
+            study.make_sampler = sampler
+            claim = study.next_trial()
+            assert isinstance(claim, Claim)
+            drawn.append(claim.values["x"])
+            study.complete(claim, [drawn[-1]], 0.0)
+        return drawn
+
+    assert draw("one worker", anew=False) == draw("ten workers", anew=True)
 
 
 # Which can do what
