@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+import zoo_cli.search
 from datamodules import _download
 from tests.datamodules.fixtures import BUILDERS
 from zoo_cli.main import main
@@ -13,7 +14,8 @@ from zoo_cli.sources import shipped_configs
 
 ALL = sorted(str(path.relative_to(shipped_configs())) for path in shipped_configs().rglob("*.yaml"))
 OVERLAYS = [name for name in ALL if name.startswith(("trainer/", "logger/"))]
-RUNNABLE = [name for name in ALL if name not in OVERLAYS]
+SPACES = [name for name in ALL if name.startswith("search/")]
+RUNNABLE = [name for name in ALL if name not in OVERLAYS + SPACES]
 ELSEWHERE = ["trainer/gpu.yaml", "trainer/gpu_bf16.yaml", "trainer/mps.yaml", "logger/wandb.yaml"]
 """Need a device or an account that a test machine lacks: they are parsed."""
 
@@ -87,3 +89,31 @@ def test_config_restates_no_default(name: str, capsys: pytest.CaptureFixture[str
             assert (defaults[part].get("init_args") or {}).get(key) != value, f"{part}.init_args.{key}"
     for key, value in settings["trainer"].items():
         assert defaults["trainer"][key] != value, f"trainer.{key}"
+
+
+def configs_of(space: str) -> list[str]:
+    text = (shipped_configs() / space).read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("# For: ")]
+    return [word for word in line.replace(",", " ").split() if word.endswith(".yaml")]
+
+
+@pytest.mark.parametrize(("space", "name"), [(space, name) for space in SPACES for name in configs_of(space)])
+def test_space_fits_its_configuration(
+    space: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch is tried with each bound and each choice."""
+
+    class Nobody:
+        def __init__(self, **arguments: Any) -> None:
+            self.settings = arguments["file"].settings
+
+        def run(self) -> int:
+            assert self.settings.max_resource > 0
+            assert self.settings.objectives
+            return 0
+
+    monkeypatch.setattr(zoo_cli.search, "Supervisor", Nobody)
+    data = flags_for(name, tmp_path)
+    pruner = ["--pruner", "none"] if "house" in name else []
+    files = ["--config", f"configs/{name}", "--space", f"configs/{space}"]
+    assert main(["search", *files, "--trials", "1", *pruner, *data]) == 0

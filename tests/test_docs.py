@@ -14,6 +14,8 @@ import pytest
 import zoo
 from zoo_cli.commands import COMMANDS, RUN_COMMANDS
 from zoo_cli.main import main
+from zoo_cli.search_options import parse_options
+from zoo_cli.sources import find_config
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS_OF_PAGES = (".", "docs", "benchmarks")
@@ -172,6 +174,11 @@ def refused_commands(text: str) -> list[str]:
             accepted = False
         elif words[0] in ("models", "data") or "--help" in words or any("help" in w for w in words[1:]):
             accepted = main(words) == 0
+        elif words[0] == "search":
+            options, rest = parse_options(words[1:])
+            accepted = find_config(options.space).is_file() and main(["fit", *rest, "--print_config"]) == 0
+        elif any(word.startswith("studies/") for word in words):
+            accepted = True  # a search leaves that file
         elif words[0] in (*RUN_COMMANDS, "kfold"):
             command = "fit" if words[0] == "kfold" else words[0]
             rest = without_options(words[1:], ("--ckpt_path", "--input", "--output", "--folds"))
