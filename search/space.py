@@ -240,6 +240,11 @@ def _read_range(key: str, kind: str, values: dict[str, Any], where: str) -> Base
     if step is not None and (log or step <= 0):
         reason = "a logarithmic scale has no step" if log else f"step is {step:g}, but must be above 0"
         raise SearchError(f"{where}: {key}: {reason}")
+    steps = (high - low) / (step or 1.0)
+    if step is not None and abs(steps - round(steps)) > 1e-9:
+        raise SearchError(
+            f"{where}: {key}: step is {step:g}, but must divide high - low, which is {high - low:g}"
+        )
     if kind == "int":
         return IntDistribution(int(low), int(high), log=log, step=1 if step is None else int(step))
     return FloatDistribution(low, high, log=log, step=step)
@@ -259,7 +264,7 @@ def _number(key: str, kind: str, name: str, value: Any, where: str) -> float:
 
 def _plain(node: yaml.Node) -> Any:
     """The value of a node, as YAML reads it."""
-    return yaml.safe_load(yaml.serialize(node))
+    return yaml.SafeLoader("").construct_object(node, deep=True)
 
 
 def _suggest(trial: Trial, parameter: Parameter) -> Any:
