@@ -239,6 +239,8 @@ def test_the_table_fits_a_narrow_terminal() -> None:
     width = len(lines[0])
     assert "x" in format_leaderboard(views, ACC, width=max(map(len, lines[:3]))).splitlines()[1]
     assert "parameter_0" not in format_leaderboard(views, ACC, width=width - 1).splitlines()[0]
+    tiny = format_leaderboard(views, ACC, width=10).splitlines()[0]
+    assert tiny.split() == ["rank", "trial", "state", "val/acc", "epochs", "seconds"]
 
 
 # File
