@@ -74,7 +74,8 @@ def propose(
     A Gaussian process with one lengthscale for each coordinate is fitted to the outcomes, warped by
     :func:`warp`. Pending points count as observed at their predicted mean (the "kriging believer" of
     Ginsbourger, Le Riche and Carraro 2010): that leaves the mean as it is and takes the uncertainty away, and
-    so the next worker goes elsewhere.
+    so the next worker goes elsewhere. Outcomes that are all equal say nothing: then the candidate furthest
+    from all those points is next.
 
     Args:
         x: Observed points (n, d) in [0, 1], at least one; points may occur several times.
@@ -250,12 +251,12 @@ class GaussianProcessSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The proposal."""
-        if not search_space:
-            return {}
-        cube = UnitCube(search_space)
-        # Other workers' trials may still be getting their values.
+        # Other workers' trials may still be getting their values, and failed ones may never have got them.
         others = [other for other in _others(study, trial) if search_space.keys() <= other.params.keys()]
         losses = self._losses(study, others)
+        if not search_space or not losses:
+            return {}
+        cube = UnitCube(search_space)
         points = {other.number: cube.to_unit(other.params) for other in others}
         x, y = np.array([points[number] for number in losses]), np.array(list(losses.values()))
         pending = [point for number, point in points.items() if number not in losses]

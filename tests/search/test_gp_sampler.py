@@ -482,6 +482,13 @@ def test_failed_trials_are_not_repeated() -> None:
     assert proposal(study, num_startup=1, space=space) == {"n": 3}
 
 
+def test_trials_that_failed_before_they_had_values_are_no_ground_for_a_proposal() -> None:
+    study = optuna.create_study()
+    add(study, TrialState.FAIL, {"a": 0.5})
+    add(study, TrialState.FAIL, {"b": 0.5})
+    assert proposal(study, num_startup=1) == {}
+
+
 def test_several_objectives_are_refused() -> None:
     study = optuna.create_study(directions=["minimize", "minimize"])
     with pytest.raises(ValueError, match="the study has 2 objectives, but must have one"):

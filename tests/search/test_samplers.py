@@ -305,7 +305,7 @@ def test_cma_es_draws_choices_and_conditional_values_at_random() -> None:
     assert Counter(params["optimizer"] for params in drawn[10:])["SGD"] == pytest.approx(15, abs=6)
 
 
-@pytest.mark.parametrize("name", ["tpe", "cma_es", "nsga2"])
+@pytest.mark.parametrize("name", ["tpe", "cma_es"])
 def test_a_worker_draws_with_all_that_is_known_by_then(name: str, tmp_path: Path) -> None:
     def sampler(number: int) -> BaseSampler:
         space: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
