@@ -451,18 +451,18 @@ def test_grid_values(distribution: BaseDistribution, num: int | None, expected: 
 def test_settings_of_a_class_are_only_where_it_is_chosen() -> None:
     space: dict[str, BaseDistribution] = {
         "model": CategoricalDistribution(["A", "B", "C"]),
-        "model.init_args.opt@A": CategoricalDistribution(["X", "Y"]),
-        "model.init_args.opt.init_args.lr@X": CategoricalDistribution([1, 2]),
+        "model.init_args.opt@A": CategoricalDistribution(["A", "Y"]),
+        "model.init_args.opt.init_args.lr@A": CategoricalDistribution([1, 2]),
         "model.init_args.width@B": IntDistribution(1, 3),
         "seed": IntDistribution(0, 1),
     }
     points = grid_points(space, {})
-    # A with X has two, A with Y one, B three, C one: seven, for each of two seeds.
+    # A with another A has two, A with Y one, B three, C one: seven, for each of two seeds.
     assert len(points) == 2 * (2 + 1 + 3 + 1)
     shown = [tuple(str(value) for value in point.values()) for point in points if point["seed"] == 0]
     assert shown == [
-        ("A", "X", "1", "0"),
-        ("A", "X", "2", "0"),
+        ("A", "A", "1", "0"),
+        ("A", "A", "2", "0"),
         ("A", "Y", "0"),
         ("B", "1", "0"),
         ("B", "2", "0"),
