@@ -17,7 +17,7 @@ from search.gp_sampler import GaussianProcessSampler, acquire, propose, warp
 from search.outcomes import comparable_losses
 from search.samplers import make_sampler
 from search.trials import Curve
-from search.unit_cube import Array
+from search.unit_cube import Array, UnitCube
 from zoo.gp.regression import ExactGPNetwork, fit_gp
 
 SQUARE: dict[str, BaseDistribution] = {"a": FloatDistribution(0.0, 1.0), "b": FloatDistribution(0.0, 1.0)}
@@ -528,3 +528,41 @@ def test_a_proposal_keeps_a_distance_from_earlier_trials() -> None:
         for other in study.trials:
             assert max(abs(params[name] - other.params[name]) for name in SQUARE) > gp_sampler.CLOSE
         add(study, TrialState.COMPLETE, params, value=sum(params.values()))
+
+
+def test_the_final_value_counts_and_not_the_last_report() -> None:
+    study = optuna.create_study()
+    for a in (0.0, 0.2, 0.8, 1.0):
+        for b in (0.0, 0.5, 1.0):
+            reports = {1: 1 - a + (b - 0.5) ** 2}  # the right half looked better
+            add(study, TrialState.COMPLETE, {"a": a, "b": b}, value=a + (b - 0.5) ** 2, reports=reports)
+    assert proposal(study)["a"] < 0.2
+
+
+def test_a_trial_is_not_pending_to_itself() -> None:
+    study = optuna.create_study()
+    for a in (0.0, 1.0):
+        for b in (0.0, 1.0):
+            add(study, TrialState.COMPLETE, {"a": a, "b": b}, value=1.0)
+    before = proposal(study)
+    # A worker died after it had drawn the values, and another one draws for the same trial.
+    add(study, TrialState.RUNNING, before)
+    sampler = make_sampler("bo", seed=0, trial_number=4, study_seed=0, num_startup=3, space=SQUARE)
+    trial = study.trials[4]
+    assert sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial)) == before
+
+
+def test_candidates_are_other_ones_for_each_seed() -> None:
+    def candidates(seed: int) -> Array:
+        sampler = make_sampler("bo", seed=seed, trial_number=0, study_seed=0, space=SQUARE)
+        assert isinstance(sampler, GaussianProcessSampler)
+        return sampler._candidates(UnitCube(SQUARE), np.array([[0.4, 0.6]]))
+
+    first, second = candidates(0), candidates(1)
+    num = gp_sampler.NUM_CANDIDATES
+    assert first.shape == (2 * num, 2)
+    assert not (first == second).all(axis=1).any()
+    near = np.abs(first[num:] - [0.4, 0.6])
+    assert np.median(near.max(axis=1)) < 0.15
+    assert (near > 0).any(axis=1).all()
+    assert ((near == 0).mean(axis=0) > 0.1).all()  # only some coordinates move

@@ -4,6 +4,8 @@ import functools
 import inspect
 import logging
 import math
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ from search.study import Claim
 from search.unit_cube import UnitCube, num_values, value_at
 from tests.search.studies import make_study
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 LR = FloatDistribution(1e-4, 1.0, log=True)
 OPTIMIZER = CategoricalDistribution(["SGD", "Adam"])
 CONDITIONAL: dict[str, BaseDistribution] = {
@@ -380,6 +383,20 @@ def test_names_and_numbers_are_checked() -> None:
         make_sampler("tpe", seed=0, trial_number=0, study_seed=0, space=CONDITIONAL, num_startup=0)
     with pytest.raises(ValueError, match="come from grid_points"):
         make_sampler("grid", seed=0, trial_number=0, study_seed=0, space=CONDITIONAL)
+
+
+def test_only_what_needs_them_imports_the_heavy_libraries() -> None:
+    # Tens of workers whose trials need no torch start at once.
+    code = """if True:
+        import sys
+        from optuna.distributions import FloatDistribution
+        from search.samplers import make_sampler
+        for name in ("random", "quasi_random", "tpe", "cma_es"):
+            make_sampler(name, seed=0, trial_number=0, study_seed=0, space={"x": FloatDistribution(0, 1)})
+        print(sorted({"torch", "lightning", "gpytorch", "scipy.stats"} & sys.modules.keys()))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"
 
 
 # Quasi-random points
