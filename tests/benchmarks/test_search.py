@@ -333,6 +333,29 @@ def test_proposals_are_made_from_what_is_left(monkeypatch):
     assert len({seed for *_, seed in asked}) == len(asked) == 4
 
 
+def test_proposals_are_made_from_the_rungs(monkeypatch):
+    recorded, modelled = recorded_of(0), []
+
+    def propose(x, y, candidates, *, acquisition, seed):
+        modelled.append(y.tolist())
+        return 0
+
+    monkeypatch.setattr(gp_sampler, "propose", propose)
+    history = search_replay.search_once(
+        METHODS["BO + ASHA"],
+        recorded,
+        min_resource=1,
+        reduction_factor=3,
+        trials=14,
+        more_trials=False,
+        seed=0,
+    )
+    # Of the first ten, five have come to epoch 3 by then, and fewer than four to epoch 9.
+    lowest = [min(c.losses[n] for n in (1, 2, 3)) for c in history.curves[:10] if c.resource >= 3]
+    assert len(modelled[0]) == 5
+    assert set(modelled[0]) <= set(lowest)
+
+
 def test_the_highest_rung_with_enough_outcomes_is_modelled():
     def curve(number, *losses):
         return Curve(number, dict(enumerate(losses, 1)), "paused")
@@ -372,7 +395,7 @@ def test_table_of_a_replay():
     # Random search ends at .2 and .4, so the target is .3; it is there after 8 of 10 epochs, with one seed.
     random_search = [History([(1, 1, 0.6), (8, 8, 0.2)], 10), History([(1, 1, 0.8), (5, 5, 0.4)], 10)]
     asha = [History([(1, 1, 0.5), (4, 4, 0.3)], 6), History([(4, 4, 0.25)], 4)]
-    never = [History([(2, 2, 0.35)], 4)] * 2
+    never = [History([(2, 2, 0.9)], 4)] * 2
     table = search_replay.format_replay(
         {"random search": random_search, "ASHA, stopping": asha, "Hyperband": never}, budget=10, share=0.333
     )
