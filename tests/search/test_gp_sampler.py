@@ -274,10 +274,11 @@ def test_a_stopped_trial_gets_the_loss_with_which_its_rank_went_on() -> None:
         Curve(4, {1: 0.65}, "paused"),  # two are no worse: as the third
         Curve(5, {1: 0.95}, "pruned"),  # .25 behind the worst
         Curve(6, {1: 0.70}, "pruned"),  # as bad as the worst
+        Curve(7, {1: 0.60}, "paused"),  # as bad as the second: two are no worse
     ]
     losses = comparable_losses(curves, enough=3)
     assert [losses[number] for number in range(3)] == [0.10, 0.30, 0.20]
-    assert [losses[number] for number in range(3, 7)] == pytest.approx([0.10, 0.30, 0.55, 0.30])
+    assert [losses[number] for number in range(3, 8)] == pytest.approx([0.10, 0.30, 0.55, 0.30, 0.30])
 
 
 def test_the_last_resource_of_a_stopped_trial_counts() -> None:
