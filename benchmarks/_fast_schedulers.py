@@ -157,7 +157,7 @@ def make_fast_scheduler(
         "min_resource": min_resource,
         "reduction_factor": reduction_factor,
     }
-    if name == "successive_halving":
+    if name == "successive_halving" and num_trials is not None:
         return FastSuccessiveHalving(**given, num_trials=num_trials)
     fast = {"asha": FastASHA, "asha_promotion": FastPromotingASHA, "hyperband": FastHyperband}
     return fast[name](**given) if name in fast else make_scheduler(name, **given, num_trials=num_trials)
