@@ -41,7 +41,8 @@ def process_is_gone(owner: Mapping[str, Any]) -> bool:
         return True
     except PermissionError:
         pass  # it is there, and is somebody else's
-    return _started(owner["pid"]) != owner["pid_started"]
+    started: str | None = owner["pid_started"]
+    return _started(owner["pid"]) != started
 
 
 @dataclass

@@ -89,14 +89,14 @@ def begin_or_join(folder: Path, settings: Settings, storage: Storage, num_trials
         SearchError: If there is a study of that name that is another, or in another folder.
     """
     name = folder.name
-    found = StudyFile.read(folder)
-    if found is not None and found.storage != storage.url:
-        raise SearchError(
-            f"--storage is {storage.url or 'the folder'}, but the study {name} was begun with "
-            f"{found.storage or 'its folder'}; give that, or choose another --study"
-        )
 
     def begin() -> StudyFile:
+        found = StudyFile.read(folder)
+        if found is not None and found.storage != storage.url:
+            raise SearchError(
+                f"--storage is {storage.url or 'the folder'}, but the study {name} was begun with "
+                f"{found.storage or 'its folder'}; give that, or choose another --study"
+            )
         try:
             study = storage.optuna.get_study_id_from_name(name)
         except KeyError:

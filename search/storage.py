@@ -6,6 +6,7 @@ too many. The lock goes with the process (a file lock) or the connection (Postgr
 never leaves it behind.
 """
 
+import contextlib
 import os
 import time
 import zlib
@@ -13,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import filelock
 import optuna
@@ -22,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from search.errors import SearchError
 
-__all__ = ["Storage", "open_storage"]
+__all__ = ["SECONDS_TO_TRY", "SQLiteStorage", "Storage", "open_storage"]
 
 Result = TypeVar("Result")
 
@@ -37,11 +38,6 @@ class Storage(ABC):
         url: As the user gave it; None for the journal file.
         optuna_storage: Optuna's own.
     """
-
-    one_process: bool = False
-    """Whether it serves one worker only."""
-    many_machines: bool = False
-    """Whether workers on other machines can join."""
 
     def __init__(self, url: str | None, optuna_storage: BaseStorage) -> None:
         self.url = url
@@ -88,6 +84,7 @@ class Storage(ABC):
 
     def close(self) -> None:
         """Let go of connections."""
+        self.optuna.remove_session()
 
     def gone(self) -> tuple[type[Exception], ...]:
         """Errors that mean that the storage is away for a while."""
@@ -115,18 +112,31 @@ class FileStorage(Storage):
 
 
 class SQLiteStorage(FileStorage):
-    """One worker only: several have been seen to get the same trial from Optuna on SQLite."""
+    """One worker only: several have been seen to get the same trial from Optuna on SQLite.
 
-    one_process = True
+    Args:
+        url: ``sqlite:///FILE``.
+        optuna_storage: Optuna's own.
+        lock_file: The lock file.
+    """
+
+    def __init__(self, url: str, optuna_storage: BaseStorage, lock_file: Path) -> None:
+        super().__init__(url, optuna_storage, lock_file)
+        self._process = filelock.FileLock(f"{lock_file}.process")
+
+    def close(self) -> None:
+        """Let others have it."""
+        super().close()
+        self._process.release()
 
     def lock_for_good(self) -> None:
-        """Keep all others out until this process ends.
+        """Keep all others out until :meth:`close` or the end of this process.
 
         Raises:
             SearchError: If another process has it.
         """
         try:
-            filelock.FileLock(f"{self._lock.lock_file}.process", timeout=0).acquire()
+            self._process.acquire(timeout=0)
         except filelock.Timeout:
             raise SearchError(
                 f"--storage {self.url}: is in use by another search; SQLite serves one worker only, leave "
@@ -142,8 +152,6 @@ class PostgreSQLStorage(Storage):
         study: Name of the study, which the lock is for.
     """
 
-    many_machines = True
-
     def __init__(self, url: str, study: str) -> None:
         import sqlalchemy
 
@@ -157,11 +165,7 @@ class PostgreSQLStorage(Storage):
             "pool_pre_ping": True,
             "connect_args": {"connect_timeout": 10},
         }
-        storage = RDBStorage(
-            with_driver.render_as_string(hide_password=False),
-            engine_kwargs=engine,
-            skip_compatibility_check=False,
-        )
+        storage = _with_tables(with_driver.render_as_string(hide_password=False), engine)
         self._engine = storage.engine
         # With the cache that Optuna itself puts before it: ended trials are read once.
         super().__init__(address.render_as_string(hide_password=True), get_storage(storage))
@@ -179,7 +183,7 @@ class PostgreSQLStorage(Storage):
 
     def close(self) -> None:
         """Let go of connections."""
-        self.optuna.remove_session()
+        super().close()
         self._engine.dispose()
 
     def gone(self) -> tuple[type[Exception], ...]:
@@ -197,6 +201,17 @@ class PostgreSQLStorage(Storage):
             sqlalchemy.exc.TimeoutError,
             optuna.exceptions.StorageInternalError,
         )
+
+
+def _with_tables(address: str, engine: dict[str, Any]) -> RDBStorage:
+    """Optuna's storage; where several workers come first at once, all but one find the tables half made."""
+    import sqlalchemy.exc
+
+    for _ in range(10):
+        with contextlib.suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            return RDBStorage(address, engine_kwargs=engine)
+        time.sleep(0.5)
+    return RDBStorage(address, engine_kwargs=engine)
 
 
 class _JournalLock(JournalFileOpenLock):
@@ -231,17 +246,29 @@ class _JournalLock(JournalFileOpenLock):
         self._lock.release()
 
 
-def open_storage(url: str | None, directory: Path, study: str) -> Storage:
+def open_storage(url: str | None, directory: Path, study: str, *, seconds_to_try: float = 0.0) -> Storage:
     """Open a study's storage.
 
     Args:
         url: ``sqlite:///FILE``, ``postgresql://...``, or None for a journal file in the study's directory.
         directory: The study's directory.
         study: The study's name.
+        seconds_to_try: How long to wait for a server that does not answer.
 
     Raises:
         SearchError: If the address is of no known kind, or nothing answers there.
     """
+    begun = time.monotonic()
+    while True:
+        try:
+            return _open(url, directory, study)
+        except SearchError as error:
+            if not isinstance(error.__cause__, Exception) or time.monotonic() - begun >= seconds_to_try:
+                raise
+        time.sleep(1.0)
+
+
+def _open(url: str | None, directory: Path, study: str) -> Storage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is None:
         journal = directory / "journal.log"

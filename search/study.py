@@ -178,9 +178,9 @@ class SharedStudy:
             return self._create(trials)
         if OptunaState.RUNNING in states:
             return "wait"
-        last = self.scheduler.to_finish(self.curves(trials))
-        if last is not None:
-            return self._claim(trials[last])
+        finalist = self.scheduler.to_finish(self.curves(trials))
+        if finalist is not None:
+            return self._claim(trials[finalist])
         for trial in trials:  # they were never promoted, and will not be
             if trial.state == OptunaState.WAITING:
                 self._end(trial._trial_id, OptunaState.PRUNED, value=_last_value(trial))

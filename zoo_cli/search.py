@@ -13,7 +13,7 @@ from search.samplers import check_sampler
 from search.settings import Settings
 from search.setup import begin_or_join, scheduler_of
 from search.space import Space, read_space
-from search.storage import Storage, open_storage
+from search.storage import SQLiteStorage, Storage, open_storage
 from zoo_cli import run_directory
 from zoo_cli.errors import FAILED, USAGE, CommandError
 from zoo_cli.kfold import require_folds
@@ -23,6 +23,7 @@ from zoo_cli.search_options import parse_options, print_help
 from zoo_cli.search_supervisor import Supervisor
 from zoo_cli.search_trial import MEASURED, trial_arguments
 from zoo_cli.sources import Sources, find_config
+from zoo_cli.trial import leaving_no_processes
 
 __all__ = ["search"]
 
@@ -137,7 +138,11 @@ def _tried(settings: Settings, space: Space, sources: Sources) -> Settings:
         check_settings(tried, "fit")
         output = io.StringIO()
         try:
-            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            with (
+                contextlib.redirect_stdout(output),
+                contextlib.redirect_stderr(output),
+                leaving_no_processes(),
+            ):
                 cli = run_cli("fit", tried)
         except CommandError as error:
             if first is None or error.exit_code == USAGE:
@@ -176,11 +181,17 @@ def _tried(settings: Settings, space: Space, sources: Sources) -> Settings:
     return dataclasses.replace(settings, objectives=objectives, max_resource=epochs)
 
 
-TRY = ["--trainer.fast_dev_run=1", "--trainer.enable_progress_bar=false", "--trainer.logger=false"]
+TRY = [
+    *("--trainer.fast_dev_run=1", "--trainer.enable_progress_bar=false", "--trainer.logger=false"),
+    *("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto"),
+]
 
 
 def _check_workers(storage: Storage, workers: int) -> None:
-    if storage.one_process and workers > 1:
+    if not isinstance(storage, SQLiteStorage):
+        return
+    storage.lock_for_good()
+    if workers > 1:
         raise CommandError(
             f"--workers is {workers}, but must be 1 with SQLite, from which several workers have been seen "
             "to get the same trial; leave --storage out, or give postgresql://..."

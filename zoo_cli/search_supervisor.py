@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,7 +94,8 @@ class Supervisor:
                     worker.kill()
         views = self.study.views()
         self._write(views, pictures=True)
-        print(format_leaderboard(views, self.objectives, unit=self.file.settings.unit))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(format_leaderboard(views, self.objectives, unit=self.file.settings.unit, width=width))
         if interrupted:
             raise CommandError("stopped; the same command goes on", INTERRUPTED)
         if self._error is not None:

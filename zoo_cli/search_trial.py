@@ -22,7 +22,7 @@ from search.worker import RunningTrial
 from zoo_cli.errors import INTERRUPTED, CommandError
 from zoo_cli.run import run_cli
 from zoo_cli.sources import Sources
-from zoo_cli.trial import as_trial
+from zoo_cli.trial import as_trial, leaving_no_processes
 
 __all__ = ["MEASURED", "TrialRunner", "trial_arguments", "trial_folder"]
 
@@ -118,7 +118,7 @@ class TrialRunner:
 
     def _fit(self, arguments: list[str], reports: Reports, folder: Path) -> Any:
         metrics = [objective.name for objective in self.objectives if objective.name not in MEASURED]
-        with as_trial(reports, metrics, folder) as run:
+        with leaving_no_processes(), as_trial(reports, metrics, folder) as run:
             return run_cli("fit", Sources(arguments), run)
 
     def _cross_validate(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from search.errors import SearchError
 from search.setup import StudyFile, open_study
-from search.storage import open_storage
+from search.storage import SECONDS_TO_TRY, open_storage
 from search.worker import work
 from zoo_cli.errors import FAILED, INTERRUPTED, CommandError
 from zoo_cli.search_trial import TrialRunner
@@ -45,7 +45,7 @@ def search_worker(args: list[str]) -> int:
         file = StudyFile.read(folder)
         if file is None:
             raise SearchError(f"{folder}: is no folder of a study")
-        storage = open_storage(os.environ.get(STORAGE), folder, file.name)
+        storage = open_storage(os.environ.get(STORAGE), folder, file.name, seconds_to_try=SECONDS_TO_TRY)
         study = open_study(file, storage)
         work(study, TrialRunner(file.settings, study.objectives, folder), deadline=deadline)
     except SearchError as error:

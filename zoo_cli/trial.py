@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from callbacks.pruning import Pruning, Reports
 from zoo_cli.run_directory import RUN_DIRECTORY
 
-__all__ = ["TrialRun", "as_trial", "trial_of_environment"]
+__all__ = ["TrialRun", "as_trial", "leaving_no_processes", "trial_of_environment"]
 
 MONITORS = "ZOO_TRIAL_MONITORS"
 """Environment variable by which further processes of a trial (one for each device) know that they are."""
@@ -43,6 +45,20 @@ def as_trial(reports: Reports, monitors: Sequence[str], directory: Path) -> Iter
     finally:
         os.environ.pop(RUN_DIRECTORY, None)
         os.environ.pop(MONITORS, None)
+
+
+@contextmanager
+def leaving_no_processes() -> Iterator[None]:
+    """Let a run within start processes for further devices, and have none of that left for the next one."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]  # such as the port at which they met
+        os.environ.update(before)
 
 
 def trial_of_environment() -> TrialRun | None:

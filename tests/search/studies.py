@@ -42,7 +42,7 @@ def make_study(
     if not (folder / "space.yaml").exists():
         (folder / "space.yaml").write_text(SPACE)
     name = str(folder)
-    storage = open_storage(url, folder, name)
+    storage = open_storage(url, folder, name, seconds_to_try=60)
     OPENED.append(storage)
 
     def begin() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from optuna.trial import TrialState
 
@@ -258,3 +259,12 @@ def test_storage_restart_costs_no_trial(tmp_path: Path, postgresql: Any) -> None
     assert len(views) == 12
     assert states(study).keys() == {"complete", "pruned"}
     assert set(done) == {f"{view.number} {epoch}" for view in views for epoch in view.curve}
+
+
+def test_workers_that_come_first_at_once_find_the_tables(tmp_path: Path, postgresql: Any) -> None:
+    with psycopg.connect(postgresql.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE fresh")
+    url = postgresql.url.rpartition("/")[0] + "/fresh"
+    workers = [start(tmp_path, url, "none", 3) for _ in range(4)]
+    assert [worker.wait(120) for worker in workers] == [0, 0, 0, 0]
+    assert states(make_study(tmp_path, url=url)) == {"complete": 3}
