@@ -106,7 +106,9 @@ def test_study_writes_runnable_trials_and_a_best_one(succeed: Run, space: Callab
     assert (folder / "space.yaml").read_text() == Path("space.yaml").read_text()
 
 
-def test_q24_promoted_trial_goes_on_as_if_it_had_never_stopped(succeed: Run, space: Callable[[str], str]) -> None:
+def test_q24_promoted_trial_goes_on_as_if_it_had_never_stopped(
+    succeed: Run, space: Callable[[str], str]
+) -> None:
     cosine = [
         "--model.init_args.lr_scheduler",
         "CosineAnnealingLR",
