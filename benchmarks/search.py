@@ -1,7 +1,7 @@
 """What a hyperparameter search costs and finds.
 
 ``python benchmarks/search.py`` prints tables for each part: ``replay`` (search methods on recorded learning
-curves) and ``simulate`` (schedulers with up to 1,000 virtual workers on synthetic ones). What is compared and
+curves, which ``record`` writes) and ``simulate`` (schedulers with up to 1,000 virtual workers on synthetic ones). What is compared and
 how: ``benchmarks/README.md``.
 """
 
@@ -14,12 +14,13 @@ if __name__ == "__main__":
     # This file's own folder comes first in a script's path, and there `search` is this file, not the package.
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import search_replay, search_simulate
+from benchmarks import search_record, search_replay, search_simulate
 from benchmarks._children import ROOT
 
 __all__ = ["PARTS", "main"]
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "record": search_record.record,
     "replay": search_replay.compare,
     "simulate": search_simulate.compare,
 }
@@ -28,7 +29,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Hyperparameter search: what it costs and finds.")
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=["replay", "simulate"])
     parser.add_argument("--seeds", type=int, default=20, help="of parts replay and simulate")
     replay = parser.add_argument_group("part replay")
     models = search_replay.MODELS
@@ -38,6 +39,8 @@ def main() -> None:
     replay.add_argument("--reduction_factor", type=int, default=3)
     replay.add_argument("--curves", type=Path, default=ROOT / "benchmarks" / "curves", help="recorded curves")
     replay.add_argument("--pictures", type=Path, default=Path(), help="folder for the pictures")
+    recorded = parser.add_argument_group("part record")
+    recorded.add_argument("--study", type=Path, help="folder of a study that trained every trial to the end")
     simulate = parser.add_argument_group("part simulate")
     simulate.add_argument("--virtual_workers", type=int, nargs="+", default=[1, 10, 100, 1000])
     given = parser.parse_args()
