@@ -1,8 +1,8 @@
 """What a hyperparameter search costs and finds.
 
 ``python benchmarks/search.py`` prints tables for each part: ``replay`` (search methods on recorded learning
-curves, which ``record`` writes) and ``simulate`` (schedulers with up to 1,000 virtual workers on synthetic ones). What is compared and
-how: ``benchmarks/README.md``.
+curves, which ``record`` writes) and ``simulate`` (schedulers with up to 1,000 virtual workers on synthetic
+ones). What is compared and how: ``benchmarks/README.md``.
 """
 
 import argparse

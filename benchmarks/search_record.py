@@ -1,8 +1,8 @@
 """Recorded learning curves for ``benchmarks/search.py --part replay``, from a study that trained every trial.
 
 ``python cli.py search --config CONFIG --space configs/search/lenet.yaml --sampler random --pruner none
---trials 60`` makes such a study; ``python benchmarks/search.py --part record --study studies/NAME`` writes its
-curves into ``benchmarks/curves/NAME.csv``.
+--trials 60`` makes such a study; ``python benchmarks/search.py --part record --study studies/NAME`` writes
+its curves into ``benchmarks/curves/NAME.csv``.
 """
 
 import argparse
