@@ -1,6 +1,8 @@
 """``search-worker``: a process that runs trials; started by ``search``."""
 
 import _thread
+import gc
+import importlib
 import os
 import signal
 import sys
@@ -38,6 +40,9 @@ def search_worker(args: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    importlib.import_module("zoo_cli.lightning_cli")
+    gc.collect()
+    gc.freeze()  # what is loaded for good need not be looked through after each trial
     folder = Path(args[0])
     seconds = os.environ.get(SECONDS_LEFT)
     deadline = None if seconds is None else time.monotonic() + float(seconds)
@@ -52,6 +57,8 @@ def search_worker(args: list[str]) -> int:
         raise CommandError(str(error), FAILED) from error
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        gc.unfreeze()  # or libraries complain, at the end, of what is still there
     return 0
 
 
