@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 
-__all__ = ["EpochClock", "FirstStepClock", "StepClock"]
+__all__ = ["EpochClock", "FirstStepClock", "StepClock", "TrialClock"]
 
 
 class EpochClock(L.Callback):
@@ -94,3 +94,52 @@ class StepClock(L.Callback):
                 return
             result = {"images": self._images, "seconds": time.perf_counter() - self._started_at}
             Path(trainer.default_root_dir, "step_clock.json").write_text(json.dumps(result))
+
+
+class TrialClock(L.Callback):
+    """Writes ``trial_clock.json``: seconds of all epochs' batches and validation.
+
+    That is from an epoch's start to the end of its last batch, and from the start of its validation to that
+    one's end. What comes between and after is not training: reports, checkpoints, summaries. Nor is what
+    comes before: the configuration, the data, the few batches of validation that Lightning tries first.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._since = 0.0
+        self._batch_ended_at = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._since = self._batch_ended_at = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """It may be the last one."""
+        self._batch_ended_at = time.perf_counter()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count the batches so far, and start the clock anew."""
+        if not trainer.sanity_checking:
+            self._count_batches()
+            self._since = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count the validation; further batches, if there are any, begin now."""
+        if not trainer.sanity_checking:
+            now = time.perf_counter()
+            self._seconds += now - self._since
+            self._since = self._batch_ended_at = now
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count the batches after the last validation."""
+        self._count_batches()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the file."""
+        Path(trainer.default_root_dir, "trial_clock.json").write_text(json.dumps(self._seconds))
+
+    def _count_batches(self) -> None:
+        self._seconds += self._batch_ended_at - self._since
+        self._since = self._batch_ended_at

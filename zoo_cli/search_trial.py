@@ -223,7 +223,8 @@ def _wandb(study: Path, number: int) -> Iterator[None]:
     finally:
         wandb = sys.modules.get("wandb")
         if wandb is not None and wandb.run is not None:
-            wandb.finish(quiet=True)
+            wandb.finish()
+            wandb.teardown()  # it reads the environment once
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:

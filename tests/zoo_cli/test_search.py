@@ -381,3 +381,13 @@ def test_help_names_every_option(succeed: Run) -> None:
         "asha_promotion",
     ):
         assert option in out
+
+
+@pytest.mark.slow
+def test_wandb_has_a_grouped_run_for_each_trial(succeed: Run, space: Callable[[str], str]) -> None:
+    offline = ["--config", "logger/wandb_offline"]
+    options = ["--trials", "2", "--pruner", "asha_promotion", "--study", "grouped"]
+    succeed("search", *offline, *SMALL, "--space", lr_space(space), *options)
+    runs = sorted(path.name for path in Path("studies/grouped/trials").glob("*/wandb/offline-run-*"))
+    assert {name.rpartition("-grouped")[2] for name in runs} == {"-0000", "-0001"}
+    assert not any(name.startswith("WANDB_RUN") for name in os.environ)
