@@ -9,6 +9,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY zoo zoo
 COPY datamodules datamodules
 COPY callbacks callbacks
+COPY search search
 COPY zoo_cli zoo_cli
 COPY configs configs
 RUN pip install --no-cache-dir ${PIP_OPTIONS} .
