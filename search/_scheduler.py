@@ -1,7 +1,7 @@
 """Schedulers: which trials are worth their next epochs.
 
 A scheduler is a pure object: it keeps nothing, sees the curves of all trials of a study, and decides. A
-worker asks it under the study's mutex, so that two workers never decide on the same curves:
+worker asks it twice, the second time under the study's lock, so that no trial is promoted twice:
 
 1. After each report, with the newest value in the curve: :meth:`Scheduler.after_report`. Two cases are the
    worker's own: a value that is no finite number ends the trial as pruned, and a trial at ``max_resource`` is

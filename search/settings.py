@@ -9,7 +9,7 @@ from search.errors import SearchError
 __all__ = ["Settings"]
 
 OPTIONS = {
-    "config": "--config",
+    "configs": "--config",
     "flags": "the further options",
     "space": "--space",
     "objectives": "--objective",
@@ -31,8 +31,7 @@ class Settings:
     """The settings of a study.
 
     Attributes:
-        config: Names of the configuration files that all trials share.
-        config_text: What stands in them.
+        configs: What stands in the configuration files that all trials share, by their names.
         flags: Further options of ``fit``.
         space: Text of the space's file.
         objectives: ``name:min`` or ``name:max`` each.
@@ -48,8 +47,7 @@ class Settings:
         cohort: Number of trials that are halved together, for synchronous halving; else None.
     """
 
-    config: list[str]
-    config_text: list[str]
+    configs: dict[str, str]
     flags: list[str]
     space: str
     objectives: list[str]
@@ -89,13 +87,13 @@ class Settings:
             SearchError: If one differs; it names the option.
         """
         mine, other = asdict(self), asdict(given)
-        for name in ("config_text", *OPTIONS):
+        for name in OPTIONS:
             if mine[name] == other[name]:
                 continue
-            option = OPTIONS.get(name, "--config")
+            option = OPTIONS[name]
             what = (
                 "has changed since the study was begun"
-                if name in ("config_text", "space")
+                if name in ("configs", "space")
                 else f"is {_shown(other[name])}, but the study was begun with {_shown(mine[name])}"
             )
             raise SearchError(f"{option}: {what}; put it back, or choose another name with --study ({study})")

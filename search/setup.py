@@ -48,14 +48,21 @@ class StudyFile:
         """The study's name."""
         return self.folder.name
 
+    @property
+    def configs(self) -> list[Path]:
+        """The study's own copies of the configuration files, which may change, or lie on one machine only."""
+        return [self.folder / "configs" / name for name in self.settings.configs]
+
     def write(self) -> None:
-        """Write it, and the space beside it."""
+        """Write it, and the configurations and the space beside it."""
         content = {
             "token": self.token,
             "storage": self.storage,
             "settings": json.loads(self.settings.as_json()),
         }
         write_atomically(self.folder / SPACE_NAME, self.settings.space.encode())
+        for path, text in zip(self.configs, self.settings.configs.values(), strict=True):
+            write_atomically(path, text.encode())
         write_atomically(self.folder / FILE_NAME, (json.dumps(content, indent=2) + "\n").encode())
 
     @staticmethod

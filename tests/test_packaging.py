@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -77,3 +78,12 @@ def test_installed_package_is_the_one_from_the_wheel(scripts: Path, tmp_path: Pa
     assert str(REPOSITORY) not in place
     assert str(REPOSITORY) not in configs
     assert int(count) >= 15
+
+
+def test_image_has_every_package() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    image = (REPOSITORY / "Dockerfile").read_text().splitlines()
+    assert [
+        f"COPY {package} {package}" for package in packages if f"COPY {package} {package}" not in image
+    ] == []

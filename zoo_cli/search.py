@@ -12,7 +12,7 @@ from search.objectives import parse_objectives
 from search.samplers import check_sampler
 from search.settings import Settings
 from search.setup import begin_or_join, scheduler_of
-from search.space import Space, read_space
+from search.space import Space, path_of, read_space
 from search.storage import SQLiteStorage, Storage, open_storage
 from zoo_cli import run_directory
 from zoo_cli.errors import FAILED, USAGE, CommandError
@@ -99,8 +99,7 @@ def _settings(options: Any, sources: Sources, space: Space, trials: int | None) 
         else:
             flags.append(arg)
     return Settings(
-        config=[str(path) for path in sources.configs],
-        config_text=[path.read_text(encoding="utf-8") for path in sources.configs],
+        configs=_texts(sources.configs),
         flags=flags,
         space=space.text,
         objectives=[str(objective) for objective in parse_objectives(objectives)] if objectives else [],
@@ -117,20 +116,26 @@ def _settings(options: Any, sources: Sources, space: Space, trials: int | None) 
     )
 
 
+def _texts(paths: list[Path]) -> dict[str, str]:
+    """Texts of files by name, which is made unique by a number."""
+    texts: dict[str, str] = {}
+    for path in paths:
+        name = path.name if path.name not in texts else f"{path.stem}_{len(texts)}{path.suffix}"
+        texts[name] = path.read_text(encoding="utf-8")
+    return texts
+
+
 def _tried(settings: Settings, space: Space, sources: Sources) -> Settings:
     """Try a batch with each bound and choice of the space, and complete the settings with what that shows.
 
     Raises:
         CommandError: If a configuration is wrong, or an objective is not logged.
     """
-    where = {
-        path: parameter.where
-        for parameter in space.all_parameters()
-        for path in [parameter.name.partition("@")[0]]
-    }
+    where = {path_of(parameter.name): parameter.where for parameter in space.all_parameters()}
     first: Any = None
     for corner in space.corners():
-        tried = Sources([*trial_arguments(settings, corner, None if settings.folds is None else 0), *TRY])
+        fold = None if settings.folds is None else 0
+        tried = Sources([*trial_arguments(settings, sources.configs, corner, fold), *TRY])
         tried.settings = [
             dataclasses.replace(setting, where=where.get(setting.key, setting.where))
             for setting in tried.settings

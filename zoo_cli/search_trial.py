@@ -17,6 +17,7 @@ import torch
 from callbacks.pruning import Reports
 from search.objectives import Objective
 from search.settings import Settings
+from search.setup import StudyFile
 from search.space import flags
 from search.worker import RunningTrial
 from zoo_cli.errors import INTERRUPTED, CommandError
@@ -35,33 +36,36 @@ def trial_folder(study: Path, number: int) -> Path:
     return study / "trials" / f"{number:04d}"
 
 
-def trial_arguments(settings: Settings, values: Mapping[str, Any], fold: int | None = None) -> list[str]:
+def trial_arguments(
+    settings: Settings, configs: Sequence[Path], values: Mapping[str, Any], fold: int | None = None
+) -> list[str]:
     """Arguments of ``fit`` for a configuration; the space's values win over all others.
 
     Args:
         settings: The study's.
+        configs: The configuration files.
         values: Values by name of the space.
         fold: The fold, counted from 0, if there are folds.
     """
     folds = [f"--data.init_args.fold={fold}", f"--data.init_args.num_folds={settings.folds}"]
-    configs = [argument for name in settings.config for argument in ("--config", name)]
+    files = [argument for path in configs for argument in ("--config", str(path))]
     devices = [f"--trainer.devices={settings.devices_per_trial}"] if settings.devices_per_trial > 1 else []
-    return [*configs, *settings.flags, *devices, *flags(values), *(folds if fold is not None else [])]
+    return [*files, *settings.flags, *devices, *flags(values), *(folds if fold is not None else [])]
 
 
 class TrialRunner:
     """Runs trials in this process, which stays warm between them.
 
     Args:
-        settings: The study's.
+        file: The study.
         objectives: What to return.
-        folder: The study's folder.
     """
 
-    def __init__(self, settings: Settings, objectives: Sequence[Objective], folder: Path) -> None:
-        self.settings = settings
+    def __init__(self, file: StudyFile, objectives: Sequence[Objective]) -> None:
+        self.settings = file.settings
+        self.configs = file.configs
         self.objectives = objectives
-        self.folder = folder
+        self.folder = file.folder
 
     def __call__(self, trial: RunningTrial, values: Mapping[str, Any]) -> Sequence[float]:
         """Train, from the last checkpoint if the trial has one.
@@ -82,7 +86,7 @@ class TrialRunner:
         with _into_log(folder / "log.txt"), _wandb(self.folder, trial.number):
             try:
                 if self.settings.folds is None:
-                    return self._train(trial_arguments(self.settings, values), trial, folder)
+                    return self._train(trial_arguments(self.settings, self.configs, values), trial, folder)
                 return self._cross_validate(trial, values, folder)
             except CommandError as error:
                 if error.exit_code == INTERRUPTED:
@@ -136,7 +140,8 @@ class TrialRunner:
                 continue
             shutil.rmtree(of_fold, ignore_errors=True)
             of_fold.mkdir()
-            cli = self._fit(trial_arguments(self.settings, values_of_space, fold), _Silent(), of_fold)
+            arguments = trial_arguments(self.settings, self.configs, values_of_space, fold)
+            cli = self._fit(arguments, _Silent(), of_fold)
             values.append([_measure(cli, objective.name) for objective in self.objectives])
             done.write_text(" ".join(map(repr, values[-1])))
             trial.report(statistics.fmean(of[0] for of in values), fold + 1)

@@ -52,7 +52,7 @@ def search_worker(args: list[str]) -> int:
             raise SearchError(f"{folder}: is no folder of a study")
         storage = open_storage(os.environ.get(STORAGE), folder, file.name, seconds_to_try=SECONDS_TO_TRY)
         study = open_study(file, storage)
-        work(study, TrialRunner(file.settings, study.objectives, folder), deadline=deadline)
+        work(study, TrialRunner(file, study.objectives), deadline=deadline)
     except SearchError as error:
         raise CommandError(str(error), FAILED) from error
     except KeyboardInterrupt:

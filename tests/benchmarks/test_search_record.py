@@ -18,7 +18,7 @@ from zoo_cli.search_trial import TrialRunner
 def test_curves_of_a_study_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Alone(Supervisor):
         def run(self) -> int:
-            work(self.study, TrialRunner(self.file.settings, self.objectives, self.file.folder))
+            work(self.study, TrialRunner(self.file, self.objectives))
             return 0
 
     monkeypatch.setattr(command, "Supervisor", Alone)

@@ -39,7 +39,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Storage]]:
     class Alone(Supervisor):
         def run(self) -> int:
             opened.append(self.study.storage)
-            work(self.study, TrialRunner(self.file.settings, self.objectives, self.file.folder))
+            work(self.study, TrialRunner(self.file, self.objectives))
             self._write(self.study.views(), pictures=False)
             return 0
 
@@ -391,3 +391,18 @@ def test_wandb_has_a_grouped_run_for_each_trial(succeed: Run, space: Callable[[s
     runs = sorted(path.name for path in Path("studies/grouped/trials").glob("*/wandb/offline-run-*"))
     assert {name.rpartition("-grouped")[2] for name in runs} == {"-0000", "-0001"}
     assert not any(name.startswith("WANDB_RUN") for name in os.environ)
+
+
+def test_study_keeps_to_the_configuration_that_it_was_begun_with(
+    succeed: Run, one_line_error: Callable[..., str], space: Callable[[str], str]
+) -> None:
+    Path("mine.yaml").write_text("trainer:\n  max_epochs: 1\n")
+    options = ["--config", "mine.yaml", "--space", lr_space(space), "--pruner", "none"]
+    small = [arg for arg in SMALL if arg not in ("--trainer.max_epochs", "4")]
+    succeed("search", *small, *options, "--trials", "1")
+    assert Path("studies/mine/configs/mine.yaml").read_text() == Path("mine.yaml").read_text()
+    line = json.loads(Path("studies/mine/trials/0000/summary.json").read_text())["command"]
+    assert "--config studies/mine/configs/mine.yaml" in line
+    Path("mine.yaml").write_text("trainer:\n  max_epochs: 2\n")
+    line = one_line_error(2, "search", *small, *options, "--trials", "2")
+    assert "--config: has changed since the study was begun" in line
