@@ -59,7 +59,7 @@ class Claim:
         trial_id: Optuna's number of it.
         claim: Says which claim it is; another on the trial means that this one is lost.
         values: Values by name of the space.
-        resource: Epochs or folds done by those who had it before.
+        resource: Epochs or folds reported so far, at first by those who had it before.
         seconds: Time that they took.
         lost: Whether it was declared dead, and is another worker's now.
     """
@@ -222,8 +222,8 @@ class SharedStudy:
             state=OptunaState.RUNNING, params=values, distributions=distributions, user_attrs=attrs
         )
         trial_id = self.storage.optuna.create_new_trial(self._id, template)
-        number = self.storage.optuna.get_trial(trial_id).number
-        return Claim(number, trial_id, owner["claim"], values=values)
+        # Trials are created under the lock only, so its number is how many there were.
+        return Claim(len(trials), trial_id, owner["claim"], values=values)
 
     def _values(self, claim: Claim) -> dict[str, Any]:
         """Let the sampler draw; what the trial has already stays."""
@@ -262,9 +262,11 @@ class SharedStudy:
         )
         if claim.lost or not math.isfinite(value):
             return "stop"
-        again = resource <= claim.resource  # done once more, since the checkpoint was lost
-        if again or resource >= self.scheduler.max_resource:
-            return "continue"
+        # What is done once more, since the checkpoint was lost, comes to no rung again.
+        before, claim.resource = claim.resource, max(claim.resource, resource)
+        came = any(before < rung <= resource for rung in self.scheduler.rungs())
+        if not came or resource >= self.scheduler.max_resource:
+            return "continue"  # without reading all trials, of which others may have many
         return self.scheduler.after_report(claim.number, self.curves(self.trials()))
 
     def pause(self, claim: Claim, waits_for: Literal["promotion", "worker"], seconds: float) -> None:
@@ -303,8 +305,9 @@ class SharedStudy:
             if not self._is_mine_now(claim):
                 return
             self._note_seconds(claim, seconds)
-            trial = self.storage.optuna.get_trial(claim.trial_id)
-            value = _last_value(trial) if state == OptunaState.PRUNED else None
+            value = None
+            if state == OptunaState.PRUNED:
+                value = _last_value(self.storage.optuna.get_trial(claim.trial_id))
             self._end(claim.trial_id, state, values=values, value=value, error=error)
 
         self.storage.locked(finish)

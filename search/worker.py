@@ -2,6 +2,7 @@
 
 import _thread
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,19 +91,24 @@ def work(
         run: Runs one trial.
         deadline: When to stop, by :func:`time.monotonic`; None for never.
         seconds_between_beats: How often to say that this worker lives.
-        seconds_between_looks: How often to look for work while others run the last trials.
+        seconds_between_looks: How often to look for work while others run the last trials; the longer that
+            takes, the less often, down to a tenth: many that wait must not keep the storage busy.
 
     Raises:
         SearchError: If as many trials failed as the study was to have.
         KeyboardInterrupt: On Ctrl-C; the trial is handed back first, to go on from its last checkpoint.
     """
+    pause = seconds_between_looks
     while deadline is None or time.monotonic() < deadline:
         claim = study.next_trial()
         if claim == "over":
             return
         if claim == "wait":
-            time.sleep(seconds_between_looks)
+            left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
+            time.sleep(min(pause, left))
+            pause = min(1.5 * pause, 10 * seconds_between_looks)
             continue
+        pause = seconds_between_looks
         trial = RunningTrial(study, claim, deadline)
         try:
             with _beating(study, claim, seconds_between_beats):
