@@ -27,12 +27,14 @@ class Server:
         programs: Folder of its programs.
         folder: Its folder.
         port: Its port on this machine.
+        fsync: Whether it waits for the disk, as servers do unless told otherwise.
     """
 
-    def __init__(self, programs: Path, folder: Path, port: int) -> None:
+    def __init__(self, programs: Path, folder: Path, port: int, *, fsync: bool = False) -> None:
         self.programs = programs
         self.folder = folder
         self.port = port
+        self.fsync = fsync
 
     @property
     def url(self) -> str:
@@ -41,7 +43,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync={self.fsync:d}"
         self._control("-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:
@@ -78,11 +80,12 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Server]:
+def server(folder: Path, *, fsync: bool = False) -> Iterator[Server]:
     """Start a server.
 
     Args:
         folder: An empty folder that all users may enter.
+        fsync: Whether it waits for the disk.
     """
     programs = find_programs()
     assert programs is not None, "PostgreSQL is not installed (Debian: apt install postgresql)"
@@ -91,7 +94,7 @@ def server(folder: Path) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = Server(programs, folder, port)
+    running = Server(programs, folder, port, fsync=fsync)
     running.initialise()
     running.start()
     try:
