@@ -41,8 +41,8 @@ def process_is_gone(owner: Mapping[str, Any]) -> bool:
         return True
     except PermissionError:
         pass  # it is there, and is somebody else's
-    started: str | None = owner["pid_started"]
-    return _started(owner["pid"]) != started
+    started = _started(owner["pid"])
+    return None not in (started, owner["pid_started"]) and started != owner["pid_started"]
 
 
 @dataclass
@@ -59,9 +59,10 @@ class Watch:
     until_stale: float = SECONDS_UNTIL_STALE
     clock: Callable[[], float] = time.monotonic
     _seen: dict[int, tuple[tuple[Any, Any], float]] = field(default_factory=dict)
+    _looked_at: float = 0.0
 
     def is_stale(self, trial: int, attrs: Mapping[str, Any]) -> bool:
-        """Look at a running trial; this must be called now and then for time to pass.
+        """Look at a running trial; this must be called every minute or so for time to pass.
 
         Args:
             trial: Its number.
@@ -70,6 +71,9 @@ class Watch:
         owner = attrs.get("owner")
         sign = (owner and owner["claim"], attrs.get("beat"))
         now = self.clock()
+        if now - self._looked_at > self.until_stale / 2:
+            self._seen.clear()  # this process slept, and so did its view of the others
+        self._looked_at = now
         last, since = self._seen.get(trial, (None, now))
         if last != sign:
             self._seen[trial] = (sign, now)

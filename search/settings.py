@@ -68,13 +68,8 @@ class Settings:
         return "epoch" if self.folds is None else "fold"
 
     def as_json(self) -> str:
-        """Text from which :meth:`from_json` makes the same."""
+        """The settings as a mapping in JSON."""
         return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> "Settings":
-        """The settings in a text of :meth:`as_json`."""
-        return Settings(**json.loads(text))
 
     def must_equal(self, given: "Settings", study: str) -> None:
         """Refuse to go on with other settings than those that a study was begun with.
@@ -88,7 +83,7 @@ class Settings:
         """
         mine, other = asdict(self), asdict(given)
         for name in OPTIONS:
-            if mine[name] == other[name]:
+            if json.dumps(mine[name]) == json.dumps(other[name]):  # the order of files matters too
                 continue
             option = OPTIONS[name]
             what = (

@@ -21,7 +21,7 @@ from search.space import Space, read_space
 from search.storage import Storage
 from search.study import SharedStudy, trial_seed
 
-__all__ = ["StudyFile", "begin_or_join", "open_study", "scheduler_of"]
+__all__ = ["StudyFile", "begin_or_join", "grid_of", "open_study", "scheduler_of"]
 
 FILE_NAME = "study.json"
 SPACE_NAME = "space.yaml"
@@ -107,14 +107,20 @@ def begin_or_join(folder: Path, settings: Settings, storage: Storage, num_trials
         try:
             study = storage.optuna.get_study_id_from_name(name)
         except KeyError:
-            if found is not None:
+            if found is not None and (folder / "trials").exists():
                 raise SearchError(
                     f"{folder}: is the folder of a study that is not in the storage any more; "
                     "choose another --study, or remove the folder"
                 ) from None
-            return _begin(folder, settings, storage, num_trials)
+            file = StudyFile(folder, os.urandom(8).hex(), storage.url, settings)
+            file.write()
+            directions = [StudyDirection[o.direction.upper()] for o in parse_objectives(settings.objectives)]
+            _note(storage, storage.optuna.create_new_study(directions, name), file, num_trials)
+            return file
         attrs = storage.optuna.get_study_user_attrs(study)
-        if "begun_at" not in attrs or found is None or attrs.get("token") != found.token:
+        if found is not None and "token" not in attrs and not storage.optuna.get_all_trials(study):
+            _note(storage, study, found, num_trials)  # whoever began it did not come to its end
+        elif found is None or attrs.get("token") != found.token:
             raise SearchError(_other_folder(folder, attrs))
         found.settings.must_equal(settings, name)
         storage.optuna.set_study_user_attr(study, "num_trials", num_trials)
@@ -123,26 +129,17 @@ def begin_or_join(folder: Path, settings: Settings, storage: Storage, num_trials
     return storage.locked(begin)
 
 
-def _begin(folder: Path, settings: Settings, storage: Storage, num_trials: int | None) -> StudyFile:
-    file = StudyFile(folder, os.urandom(8).hex(), storage.url, settings)
-    directions = [
-        StudyDirection.MINIMIZE if objective.direction == "minimize" else StudyDirection.MAXIMIZE
-        for objective in parse_objectives(settings.objectives)
-    ]
-    study = storage.optuna.create_new_study(directions, folder.name)
+def _note(storage: Storage, study: int, file: StudyFile, num_trials: int | None) -> None:
+    """Write on a study what it is; the token comes last, so that it says that all is there."""
+    names = [objective.name for objective in parse_objectives(file.settings.objectives)]
+    storage.optuna.set_study_system_attr(study, "study:metric_names", names)
     attrs: dict[str, Any] = {
-        "token": file.token,
         "num_trials": num_trials,
-        "objectives": settings.objectives,
-        "begun_at": f"{socket.gethostname()}:{folder.resolve()}",
+        "begun_at": f"{socket.gethostname()}:{file.folder.resolve()}",
+        "token": file.token,
     }
     for key, value in attrs.items():
         storage.optuna.set_study_user_attr(study, key, value)
-    storage.optuna.set_study_system_attr(
-        study, "study:metric_names", [o.partition(":")[0] for o in settings.objectives]
-    )
-    file.write()
-    return file
 
 
 def _other_folder(folder: Path, attrs: dict[str, Any]) -> str:
@@ -196,7 +193,7 @@ def open_study(file: StudyFile, storage: Storage, watch: Watch | None = None) ->
         space=space,
         scheduler=scheduler_of(settings),
         make_sampler=lambda number: _sampler(settings, space, number),
-        grid=_grid(space) if settings.sampler == "grid" else None,
+        grid=grid_of(space) if settings.sampler == "grid" else None,
         watch=watch,
     )
 
@@ -212,6 +209,7 @@ def _sampler(settings: Settings, space: Space, number: int) -> BaseSampler:
     )
 
 
-def _grid(space: Space) -> list[dict[str, Any]]:
+def grid_of(space: Space) -> list[dict[str, Any]]:
+    """The points of a grid over the space, for the sampler of that name."""
     numbers = {parameter.name: parameter.num for parameter in space.all_parameters() if parameter.num}
     return grid_points(space.distributions(), numbers)

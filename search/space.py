@@ -101,6 +101,21 @@ class Space:
         visit(self.parameters)
         return values
 
+    def has_all(self, params: Mapping[str, Any]) -> bool:
+        """Whether a trial has a value for each parameter, those of its classes too.
+
+        Args:
+            params: Values by name.
+        """
+
+        def complete(parameters: list[Parameter]) -> bool:
+            return all(
+                parameter.name in params and complete(parameter.children.get(params[parameter.name], []))
+                for parameter in parameters
+            )
+
+        return complete(self.parameters)
+
     def corners(self) -> list[dict[str, Any]]:
         """Configurations that have each bound and each choice at least once, to be tried before the search.
 
@@ -198,7 +213,9 @@ def _read_classes(name: str, node: yaml.Node | None, where: str, path: Path) -> 
     for class_node, space_node in node.value:
         chosen = _class_name(class_node, key, where)
         if isinstance(space_node, yaml.MappingNode):
-            children[chosen] = _read_parameters(space_node, path, f"{key}.init_args.", f"@{chosen}")
+            children[chosen] = _read_parameters(
+                space_node, path, f"{key}.init_args.", f"@{chosen}{_suffix(name)}"
+            )
         elif _plain(space_node) in (None, ""):
             children[chosen] = []
         else:
@@ -207,6 +224,11 @@ def _read_classes(name: str, node: yaml.Node | None, where: str, path: Path) -> 
                 f"{path}:{line}: {key}: {chosen} must have a mapping of its settings, or nothing"
             )
     return Parameter(name, CategoricalDistribution(list(children)), where, children=children)
+
+
+def _suffix(name: str) -> str:
+    """The classes that a parameter belongs to, innermost first: ``@inner@outer``."""
+    return name[len(path_of(name)) :]
 
 
 def _class_name(node: yaml.Node, key: str, where: str) -> str:

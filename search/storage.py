@@ -30,6 +30,14 @@ Result = TypeVar("Result")
 SECONDS_TO_TRY = 600.0
 """How long a storage may be away, as while it restarts, before a worker gives up."""
 
+ALIVE: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+"""Options of connections to PostgreSQL, by which each side notices within a minute that the other is gone."""
+
 
 class Storage(ABC):
     """Optuna's storage, with a lock and with patience.
@@ -163,7 +171,7 @@ class PostgreSQLStorage(Storage):
             "pool_size": 1,
             "max_overflow": 1,
             "pool_pre_ping": True,
-            "connect_args": {"connect_timeout": 10},
+            "connect_args": ALIVE,
         }
         storage = _with_tables(with_driver.render_as_string(hide_password=False), engine)
         self._engine = storage.engine
@@ -177,7 +185,7 @@ class PostgreSQLStorage(Storage):
         """Hold the advisory lock; it is gone with the connection."""
         import psycopg
 
-        with psycopg.connect(self._address, autocommit=True, connect_timeout=10) as connection:
+        with psycopg.connect(self._address, autocommit=True, **ALIVE) as connection:
             connection.execute("SELECT pg_advisory_lock(%s)", (self._key,))
             yield
 

@@ -3,10 +3,12 @@
 One Optuna trial is one configuration. A trial that waits for a promotion, or was interrupted, is WAITING in
 Optuna's terms; everything else is what its name says. Attributes on a trial: ``owner`` (see
 :mod:`search.liveness`), ``beat`` (counts up while its worker lives), ``waits_for`` (``promotion`` or
-``worker``), ``attempts`` (claims so far that did not end it), ``seconds``, ``error``.
+``worker``), ``deaths`` (of workers that had it, since it last came further), ``passed`` (the newest
+resource at which the scheduler let it go on), ``seconds``, ``error``.
 """
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -60,6 +62,8 @@ class Claim:
         claim: Says which claim it is; another on the trial means that this one is lost.
         values: Values by name of the space.
         resource: Epochs or folds reported so far, at first by those who had it before.
+        newest: The value that was reported last.
+        undecided: Whether its last worker ended before it could act on what the scheduler said to that.
         seconds: Time that they took.
         lost: Whether it was declared dead, and is another worker's now.
     """
@@ -69,6 +73,8 @@ class Claim:
     claim: str
     values: dict[str, Any] = field(default_factory=dict)
     resource: int = 0
+    newest: float | None = None
+    undecided: bool = False
     seconds: float = 0.0
     lost: bool = False
 
@@ -107,6 +113,7 @@ class SharedStudy:
         self.make_sampler = make_sampler
         self.grid = grid
         self.watch = watch or Watch()
+        self._worker = os.urandom(8).hex()
         self._id = storage.patiently(lambda: storage.optuna.get_study_id_from_name(name))
 
     # What there is
@@ -145,7 +152,11 @@ class SharedStudy:
         wanted = self.num_trials()
         found = self.storage.locked(lambda: self._next_trial(wanted))
         if isinstance(found, Claim) and not found.values:
-            found.values = self._values(found)
+            try:
+                found.values = self._values(found)
+            except BaseException:
+                self.pause(found, "worker", 0.0)
+                raise
         return found
 
     def _next_trial(self, wanted: int | None) -> Claim | Literal["wait", "over"]:
@@ -153,77 +164,105 @@ class SharedStudy:
         states = [trial.state for trial in trials]
         for trial in trials:
             waits_for = trial.user_attrs.get("waits_for")
-            if trial.state == OptunaState.RUNNING and self.watch.is_stale(trial.number, trial.user_attrs):
-                if trial.user_attrs.get("attempts", 0) + 1 >= ATTEMPTS:
-                    last = shown(trial.user_attrs.get("owner"))
-                    self._end(
-                        trial._trial_id,
-                        OptunaState.FAIL,
-                        error=f"its worker died {ATTEMPTS} times, last {last}",
-                    )
-                    return "wait"
-                return self._claim(trial)
+            if trial.state == OptunaState.RUNNING and self._is_left(trial):
+                return self._take_over(trial)
             if trial.state == OptunaState.WAITING and waits_for != "promotion":
-                return self._claim(trial)
+                return self._claim(trial) or "wait"
         promoted = self.scheduler.to_promote(self.curves(trials))
         if promoted is not None:
-            return self._claim(trials[promoted])
+            return self._claim(trials[promoted]) or "wait"
         failed = states.count(OptunaState.FAIL)
         if failed >= (wanted or 30):
             errors = [trial.user_attrs.get("error") for trial in trials if trial.state == OptunaState.FAIL]
             raise SearchError(
                 f"{failed} trials have failed, so the search ends; the last error: {errors[-1]}"
             )
-        if wanted is None or len(trials) - failed < wanted:
+        more = wanted is None or len(trials) - failed < wanted
+        if more and (self.grid is None or self._free_points(trials)):
             return self._create(trials)
         if OptunaState.RUNNING in states:
             return "wait"
         finalist = self.scheduler.to_finish(self.curves(trials))
         if finalist is not None:
-            return self._claim(trials[finalist])
+            return self._claim(trials[finalist]) or "wait"
         for trial in trials:  # they were never promoted, and will not be
             if trial.state == OptunaState.WAITING:
                 self._end(trial._trial_id, OptunaState.PRUNED, value=_last_value(trial))
         return "over"
 
-    def _claim(self, trial: FrozenTrial) -> Claim:
-        """Make a trial that exists this worker's own; the caller holds the lock."""
-        storage, owner = self.storage.optuna, new_owner()
+    def _is_left(self, trial: FrozenTrial) -> bool:
+        """Whether the worker of a running trial is dead, or is this one, which has none now."""
+        owner = trial.user_attrs.get("owner") or {}
+        stale = self.watch.is_stale(trial.number, trial.user_attrs)
+        return stale or owner.get("worker") == self._worker
+
+    def _take_over(self, trial: FrozenTrial) -> Claim | Literal["wait"]:
+        """Claim a dead worker's trial, or give the trial up; the caller holds the lock."""
+        resource = max(trial.intermediate_values, default=0)
+        deaths = trial.user_attrs.get("deaths", {"number": 0, "resource": 0})
+        number = 1 + (deaths["number"] if resource <= deaths["resource"] else 0)
+        if number >= ATTEMPTS:
+            last = shown(trial.user_attrs.get("owner"))
+            error = f"its worker died {number} times, last {last}"
+            self._end(trial._trial_id, OptunaState.FAIL, error=error)
+            return "wait"
+        self.storage.optuna.set_trial_user_attr(
+            trial._trial_id, "deaths", {"number": number, "resource": resource}
+        )
+        return self._claim(trial) or "wait"
+
+    def _claim(self, trial: FrozenTrial) -> Claim | None:
+        """Make a trial that exists this worker's own, if it is still to be had; the caller holds the lock."""
+        storage, owner = self.storage.optuna, self._new_owner()
         attrs = trial.user_attrs
-        if trial.state == OptunaState.RUNNING:
-            storage.set_trial_user_attr(trial._trial_id, "attempts", attrs.get("attempts", 0) + 1)
+        steps = sorted(trial.intermediate_values)
+        resource = steps[-1] if steps else 0
         storage.set_trial_user_attr(trial._trial_id, "owner", owner)
-        if trial.state == OptunaState.WAITING:
-            storage.set_trial_state_values(trial._trial_id, OptunaState.RUNNING)
-        names = [parameter.name for parameter in self.space.parameters]
-        complete = all(name in trial.params for name in names)  # else its worker died while it drew them
+        promoted = trial.state == OptunaState.WAITING and attrs.get("waits_for") == "promotion"
+        if promoted:
+            storage.set_trial_user_attr(trial._trial_id, "passed", resource)
+        if trial.state == OptunaState.WAITING and not storage.set_trial_state_values(
+            trial._trial_id, OptunaState.RUNNING
+        ):
+            return None
+        came = self._comes_to_a_rung(steps[-2] if len(steps) > 1 else 0, resource)
         return Claim(
             trial.number,
             trial._trial_id,
             owner["claim"],
-            values=dict(trial.params) if complete else {},
-            resource=max(trial.intermediate_values, default=0),
+            # A worker may have died while it drew them.
+            values=dict(trial.params) if self.space.has_all(trial.params) else {},
+            resource=resource,
+            newest=trial.intermediate_values[resource] if steps else None,
+            undecided=came and not promoted and attrs.get("passed") != resource,
             seconds=attrs.get("seconds", 0.0),
         )
 
+    def _free_points(self, trials: Sequence[FrozenTrial]) -> list[int]:
+        """Indices of the grid's points that no trial has."""
+        taken = {trial.user_attrs.get("grid_point") for trial in trials}
+        return [index for index in range(len(self.grid or [])) if index not in taken]
+
     def _create(self, trials: Sequence[FrozenTrial]) -> Claim:
         """Start a new trial; the caller holds the lock."""
-        owner = new_owner()
+        owner = self._new_owner()
         attrs: dict[str, Any] = {"owner": owner}
         values: dict[str, Any] = {}
         distributions: dict[str, BaseDistribution] = {}
         if self.grid is not None:
-            taken = {trial.user_attrs.get("grid_point") for trial in trials}
-            attrs["grid_point"] = next(i for i in range(len(self.grid)) if i not in taken)
-            values = dict(self.grid[attrs["grid_point"]])
+            point = attrs["grid_point"] = self._free_points(trials)[0]
+            values = dict(self.grid[point])
             of_all = self.space.distributions()
             distributions = {name: of_all[name] for name in values}
         template = create_trial(
             state=OptunaState.RUNNING, params=values, distributions=distributions, user_attrs=attrs
         )
         trial_id = self.storage.optuna.create_new_trial(self._id, template)
-        # Trials are created under the lock only, so its number is how many there were.
-        return Claim(len(trials), trial_id, owner["claim"], values=values)
+        number = self.storage.optuna.get_trial(trial_id).number
+        return Claim(number, trial_id, owner["claim"], values=values)
+
+    def _new_owner(self) -> dict[str, Any]:
+        return {**new_owner(), "worker": self._worker}
 
     def _values(self, claim: Claim) -> dict[str, Any]:
         """Let the sampler draw; what the trial has already stays."""
@@ -264,10 +303,25 @@ class SharedStudy:
             return "stop"
         # What is done once more, since the checkpoint was lost, comes to no rung again.
         before, claim.resource = claim.resource, max(claim.resource, resource)
-        came = any(before < rung <= resource for rung in self.scheduler.rungs())
-        if not came or resource >= self.scheduler.max_resource:
+        claim.newest = value
+        if not self._comes_to_a_rung(before, resource):
             return "continue"  # without reading all trials, of which others may have many
-        return self.scheduler.after_report(claim.number, self.curves(self.trials()))
+        return self.decide(claim)
+
+    def decide(self, claim: Claim) -> Literal["continue", "pause", "stop"]:
+        """Ask the scheduler what becomes of a trial after its newest report."""
+        decision = self.scheduler.after_report(claim.number, self.curves(self.trials()))
+        if decision == "continue":
+            self._unless_ended(
+                claim,
+                lambda: self.storage.optuna.set_trial_user_attr(claim.trial_id, "passed", claim.resource),
+            )
+        return decision
+
+    def _comes_to_a_rung(self, before: int, resource: int) -> bool:
+        if resource >= self.scheduler.max_resource:
+            return False
+        return any(before < rung <= resource for rung in self.scheduler.rungs())
 
     def pause(self, claim: Claim, waits_for: Literal["promotion", "worker"], seconds: float) -> None:
         """Hand a trial back: to go on when it is promoted, or with the next free worker."""

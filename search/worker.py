@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from search.errors import SearchError
 from search.liveness import SECONDS_BETWEEN_BEATS
 from search.storage import one_line
 from search.study import Claim, SharedStudy
@@ -55,18 +56,30 @@ class RunningTrial:
         self.decision: Literal["continue", "pause", "stop", "interrupt"] = "continue"
 
     @property
+    def newest(self) -> float | None:
+        """The value that was reported last, by whichever worker."""
+        return self._claim.newest
+
+    @property
     def seconds(self) -> float:
         """Time since this worker has it."""
         return time.monotonic() - self._started
 
     def report(self, value: float, step: int) -> None:
-        """Note the first objective.
+        """Note the first objective; what comes after the decision to stop does not count.
 
         Args:
             value: The objective as measured.
             step: Epochs or folds done, counted from 1.
+
+        Raises:
+            KeyboardInterrupt: If the trial is another worker's by now.
         """
+        if self.decision != "continue":
+            return
         self.decision = self._study.report(self._claim, step, value)
+        if self._claim.lost:
+            raise KeyboardInterrupt  # before this worker's checkpoint replaces the new owner's
         late = self._deadline is not None and time.monotonic() > self._deadline
         if self.decision == "continue" and late and step < self._study.scheduler.max_resource:
             self.decision = "interrupt"
@@ -92,7 +105,7 @@ def work(
         deadline: When to stop, by :func:`time.monotonic`; None for never.
         seconds_between_beats: How often to say that this worker lives.
         seconds_between_looks: How often to look for work while others run the last trials; the longer that
-            takes, the less often, down to a tenth: many that wait must not keep the storage busy.
+            takes, the less often, down to a third: many that wait must not keep the storage busy.
 
     Raises:
         SearchError: If as many trials failed as the study was to have.
@@ -106,28 +119,43 @@ def work(
         if claim == "wait":
             left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
             time.sleep(min(pause, left))
-            pause = min(1.5 * pause, 10 * seconds_between_looks)
+            pause = min(1.5 * pause, 3 * seconds_between_looks)
             continue
         pause = seconds_between_looks
         trial = RunningTrial(study, claim, deadline)
+        if claim.undecided and (decision := study.decide(claim)) != "continue":
+            trial.decision = decision
+            _end(study, claim, trial, [])
+            continue
         try:
             with _beating(study, claim, seconds_between_beats):
                 values = run(trial, claim.values)
         except KeyboardInterrupt:
             if claim.lost:  # it was declared dead, as after a long sleep of this machine
                 continue
-            study.pause(claim, "worker", trial.seconds)
+            if trial.decision == "continue":
+                trial.decision = "interrupt"
+            _end(study, claim, trial, [])
+            raise
+        except SearchError:
             raise
         except Exception as error:
             # Whatever it is, it is this trial's: the others may do better.
             study.fail(claim, one_line(error), trial.seconds)
             continue
-        if trial.decision == "continue":
-            study.complete(claim, values, trial.seconds)
-        elif trial.decision == "stop":
-            study.prune(claim, trial.seconds)
-        else:
-            study.pause(claim, "promotion" if trial.decision == "pause" else "worker", trial.seconds)
+        _end(study, claim, trial, values)
+
+
+def _end(study: SharedStudy, claim: Claim, trial: RunningTrial, values: Sequence[float]) -> None:
+    """Tell the study what became of a trial."""
+    if trial.decision == "pause":
+        study.pause(claim, "promotion", trial.seconds)
+    elif trial.decision == "interrupt":
+        study.pause(claim, "worker", trial.seconds)
+    elif trial.decision == "stop" or not all(map(math.isfinite, values)):
+        study.prune(claim, trial.seconds)
+    else:
+        study.complete(claim, values, trial.seconds)
 
 
 @contextlib.contextmanager
@@ -139,8 +167,9 @@ def _beating(study: SharedStudy, claim: Claim, seconds: float) -> Iterator[None]
         count = 0
         while not ended.wait(seconds):
             count += 1
-            study.beat(claim, count)
-            study.observe()
+            with contextlib.suppress(Exception):  # the training's own thread will see it too
+                study.beat(claim, count)
+                study.observe()
             if claim.lost and not ended.is_set():
                 _thread.interrupt_main()
                 return

@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,7 @@ def run_cli(command: str, sources: Sources, trial: "TrialRun | None" = None) -> 
     stage: list[str] = []
     # Lightning starts further processes of a multi-device run by this command line.
     argv, sys.argv = sys.argv, [sys.argv[0], command, *sources.args]
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         return ZooCLI(command, sources, failure, stage, trial or trial_of_environment())
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -84,6 +87,8 @@ def run_cli(command: str, sources: Sources, trial: "TrialRun | None" = None) -> 
         raise explained(error, failure, bool(stage), sources) from error
     finally:
         sys.argv = argv
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)  # Lightning ignores it once it has had one
         made = os.environ.pop(RUN_DIRECTORY, None)
         if made is not None:
             with contextlib.suppress(OSError):

@@ -76,6 +76,7 @@ def complete(
     wants_checkpoints = command == "fit" and config["enable_checkpointing"] is not False
     if trial is not None:
         config["enable_checkpointing"] = True  # a trial goes on from its last epoch
+        config["min_epochs"] = config["min_steps"] = None  # it stops when the search says so
         own += [_last(directory), trial.pruning]
     elif wants_checkpoints and not any(isinstance(c, Checkpoint) for c in own):
         best = ModelCheckpoint(

@@ -11,19 +11,19 @@ from search.errors import SearchError
 from search.objectives import parse_objectives
 from search.samplers import check_sampler
 from search.settings import Settings
-from search.setup import begin_or_join, scheduler_of
+from search.setup import begin_or_join, grid_of, scheduler_of
 from search.space import Space, path_of, read_space
 from search.storage import SQLiteStorage, Storage, open_storage
 from zoo_cli import run_directory
-from zoo_cli.errors import FAILED, USAGE, CommandError
+from zoo_cli.errors import FAILED, INTERRUPTED, USAGE, CommandError
 from zoo_cli.kfold import require_folds
 from zoo_cli.names import check_settings, with_full_names
 from zoo_cli.run import run_cli
 from zoo_cli.search_options import parse_options, print_help
-from zoo_cli.search_supervisor import Supervisor
-from zoo_cli.search_trial import MEASURED, trial_arguments
+from zoo_cli.search_supervisor import Supervisor, devices_of_workers
+from zoo_cli.search_trial import MEASURED, free_memory, measure, trial_arguments
 from zoo_cli.sources import Sources, find_config
-from zoo_cli.trial import leaving_no_processes
+from zoo_cli.trial import leaving_no_group
 
 __all__ = ["search"]
 
@@ -48,6 +48,12 @@ def search(args: list[str]) -> int:
         return _search(options, rest)
     except SearchError as error:
         raise CommandError(str(error), USAGE) from error
+    except OSError as error:
+        place = error.filename or options.studies
+        reason = (
+            f"{place}: cannot be read or written ({error.strerror}); choose another folder with --studies"
+        )
+        raise CommandError(reason, FAILED) from error
 
 
 def _search(options: Any, rest: list[str]) -> int:
@@ -62,12 +68,8 @@ def _search(options: Any, rest: list[str]) -> int:
     settings = _tried(settings, space, sources)
     check_sampler(settings.sampler, space.distributions(), num_objectives=len(settings.objectives))
     scheduler = scheduler_of(settings)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(
-            f"{folder}: cannot be made ({error.strerror}); choose --studies", FAILED
-        ) from error
+    devices = devices_of_workers(sources, options.workers, options.devices_per_trial)
+    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(open_storage(options.storage, folder, name)) as storage:
         _check_workers(storage, options.workers)
         file = begin_or_join(folder, settings, storage, trials)
@@ -77,7 +79,7 @@ def _search(options: Any, rest: list[str]) -> int:
             file=file,
             storage=storage,
             storage_url=options.storage,
-            num_workers=options.workers,
+            devices=devices,
             deadline=None if options.timeout is None else time.monotonic() + options.timeout,
         )
         return supervisor.run()
@@ -86,7 +88,8 @@ def _search(options: Any, rest: list[str]) -> int:
 def _settings(options: Any, sources: Sources, space: Space, trials: int | None) -> Settings:
     """The settings as far as they are known before the configuration has been tried."""
     objectives = options.objective or []
-    pruner = options.pruner or ("none" if len(objectives) > 1 or options.folds else "asha")
+    whole = len(objectives) > 1 or options.folds or sources.value("trainer.max_epochs") == "1"
+    pruner = options.pruner or ("none" if whole else "asha")
     if len(objectives) > 1 and pruner != "none":
         raise CommandError(f"--pruner is {pruner!r}, but must be none for several objectives")
     if pruner == "successive_halving" and trials is None:
@@ -112,15 +115,24 @@ def _settings(options: Any, sources: Sources, space: Space, trials: int | None) 
         folds=options.folds,
         seed=options.seed,
         devices_per_trial=options.devices_per_trial,
-        cohort=trials if pruner == "successive_halving" else None,
+        cohort=_cohort(trials, options.sampler, space) if pruner == "successive_halving" else None,
     )
 
 
+def _cohort(trials: int | None, sampler: str, space: Space) -> int | None:
+    """Number of trials that are halved together."""
+    if sampler != "grid" or trials is None:
+        return trials
+    return min(trials, len(grid_of(space)))
+
+
 def _texts(paths: list[Path]) -> dict[str, str]:
-    """Texts of files by name, which is made unique by a number."""
+    """Texts of files by name, which is made unique."""
     texts: dict[str, str] = {}
     for path in paths:
-        name = path.name if path.name not in texts else f"{path.stem}_{len(texts)}{path.suffix}"
+        name = path.name
+        while name in texts:
+            name = f"_{name}"
         texts[name] = path.read_text(encoding="utf-8")
     return texts
 
@@ -133,6 +145,7 @@ def _tried(settings: Settings, space: Space, sources: Sources) -> Settings:
     """
     where = {path_of(parameter.name): parameter.where for parameter in space.all_parameters()}
     first: Any = None
+    epochs = 0
     for corner in space.corners():
         fold = None if settings.folds is None else 0
         tried = Sources([*trial_arguments(settings, sources.configs, corner, fold), *TRY])
@@ -146,14 +159,19 @@ def _tried(settings: Settings, space: Space, sources: Sources) -> Settings:
             with (
                 contextlib.redirect_stdout(output),
                 contextlib.redirect_stderr(output),
-                leaving_no_processes(),
+                leaving_no_group(),
             ):
                 cli = run_cli("fit", tried)
         except CommandError as error:
+            if error.exit_code == INTERRUPTED:
+                raise CommandError("stopped; nothing has been trained", INTERRUPTED) from error
             if first is None or error.exit_code == USAGE:
                 raise
             continue  # such as too little memory for the largest: that is a trial's own failure
+        finally:
+            free_memory()
         first = first or cli
+        epochs = max(epochs, cli.config["fit"].trainer.max_epochs or 0)
     assert first is not None
     objectives = settings.objectives
     if not objectives:
@@ -169,12 +187,20 @@ def _tried(settings: Settings, space: Space, sources: Sources) -> Settings:
                 f"--objective {objective.name}: is not logged by {type(first.model).__name__}; "
                 f"choose from {', '.join([*sorted(logged), *MEASURED])}"
             )
+        if objective.name in MEASURED:
+            try:
+                measure(first, objective.name)
+            except Exception as error:
+                model = type(first.model).__name__
+                raise CommandError(
+                    f"--objective {objective.name}: cannot be measured on {model} ({error})"
+                ) from error
     if parse_objectives(objectives)[0].name in MEASURED:
         raise CommandError(
             f"--objective {objectives[0]}: must not be the first, since it is not known while a trial runs"
         )
-    epochs = settings.max_resource or first.config["fit"].trainer.max_epochs
-    if epochs is None or epochs < 1:
+    epochs = settings.max_resource or epochs
+    if epochs < 1:
         raise CommandError(
             "trainer.max_epochs is not given, so a trial would have no end; add --trainer.max_epochs N"
         )

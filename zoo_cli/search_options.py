@@ -1,6 +1,7 @@
 """The options of ``search``."""
 
 import argparse
+import re
 from typing import Any, NoReturn
 
 from zoo_cli.errors import CommandError
@@ -39,8 +40,8 @@ def parse_options(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
         value = getattr(options, name)
         if value is not None and value < 2:
             raise CommandError(f"--{name.replace('_', '-')} is {value}, but must be at least 2")
-    if options.study is not None and (not options.study.strip(".") or "/" in options.study):
-        raise CommandError(f"--study is {options.study!r}, but must be a name that a folder can have")
+    if options.study is not None and not re.fullmatch(r"\w[\w.-]*", options.study):
+        raise CommandError(f"--study is {options.study!r}, but must be letters, digits, '.', '_' and '-'")
     return options, rest
 
 
@@ -51,7 +52,6 @@ def print_help() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     from search.samplers import SAMPLERS
-
     from search.schedulers import SCHEDULERS
 
     parser: Any = _Parser(

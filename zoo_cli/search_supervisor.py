@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import yaml
 
 from callbacks._files import write_atomically
@@ -21,12 +23,13 @@ from search.storage import Storage
 from search.trials import TrialView
 from zoo_cli.errors import FAILED, INTERRUPTED, CommandError
 from zoo_cli.search_trial import trial_folder
-from zoo_cli.search_worker import SECONDS_LEFT, STORAGE
+from zoo_cli.search_worker import GIVEN_UP, SECONDS_LEFT, STORAGE
+from zoo_cli.sources import Sources
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "devices_of_workers"]
 
 RESTARTS = 3
-"""So often each worker is started again when something killed it."""
+"""So often each worker is started again when something killed it, before another trial has ended."""
 
 
 class Supervisor:
@@ -36,7 +39,7 @@ class Supervisor:
         file: The study.
         storage: Where it is kept.
         storage_url: Its address as the user gave it.
-        num_workers: Number of worker processes.
+        devices: Environment of each worker process, by which it has its own devices.
         deadline: When to stop, by :func:`time.monotonic`; None for never.
     """
 
@@ -46,16 +49,17 @@ class Supervisor:
         file: StudyFile,
         storage: Storage,
         storage_url: str | None,
-        num_workers: int,
+        devices: Sequence[dict[str, str]],
         deadline: float | None,
     ) -> None:
         self.file = file
         self.storage_url = storage_url
-        self.num_workers = num_workers
+        self.devices = devices
         self.deadline = deadline
         self.study = open_study(file, storage)
         self.objectives = parse_objectives(file.settings.objectives)
         self._restarts = 0
+        self._ended = 0
         self._error: str | None = None
 
     def run(self) -> int:
@@ -72,11 +76,11 @@ class Supervisor:
             self.objectives,
             num_trials=self.study.num_trials(),
             deadline=self.deadline,
-            num_workers=self.num_workers,
+            num_workers=len(self.devices),
             max_resource=self.file.settings.max_resource,
             unit=self.file.settings.unit,
         )
-        workers = {number: self._start(number) for number in range(self.num_workers)}
+        workers = {number: self._start(number) for number in range(len(self.devices))}
         try:
             with board:
                 while workers:
@@ -90,8 +94,7 @@ class Supervisor:
             self._stop(workers)
         finally:
             for worker in workers.values():
-                if worker.poll() is None:
-                    worker.kill()
+                _kill(worker)
         views = self.study.views()
         self._write(views, pictures=True)
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -106,10 +109,9 @@ class Supervisor:
         return 0
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
-        settings = self.file.settings
         logs = self.file.folder / "logs"
         logs.mkdir(exist_ok=True)
-        environment = {**os.environ, **_devices(number, settings.devices_per_trial, self.num_workers)}
+        environment = {**os.environ, **self.devices[number]}
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         )
@@ -133,10 +135,12 @@ class Supervisor:
             if code is None:
                 continue
             del workers[number]
+            _kill(worker)  # what is left of a trial on several devices
             if code == 0:
                 continue
-            if code == FAILED or self._restarts >= RESTARTS * self.num_workers:
-                self._error = self._last_line(number) or f"a worker ended with exit code {code}"
+            if code == GIVEN_UP or self._restarts >= RESTARTS * len(self.devices):
+                logs = self.file.folder / "logs"
+                self._error = self._last_line(number) or f"a worker ended with exit code {code}; see {logs}"
                 continue
             self._restarts += 1
             workers[number] = self._start(number)
@@ -160,6 +164,9 @@ class Supervisor:
         self.study.observe()
         if board.update(views):
             self._write(views, pictures=False)
+        ended = sum(view.state in ("complete", "pruned", "failed") for view in views)
+        if ended > self._ended:
+            self._ended, self._restarts = ended, 0
 
     def _write(self, views: list[TrialView], *, pictures: bool) -> None:
         folder = self.file.folder
@@ -167,6 +174,10 @@ class Supervisor:
         best = best_entry(ranking(views, self.objectives))
         if best is not None:
             self._write_best(best.view)
+        for view in views:
+            if view.state in ("pruned", "failed"):  # nothing will go on from these
+                for checkpoints in trial_folder(folder, view.number).glob("**/checkpoints"):
+                    shutil.rmtree(checkpoints, ignore_errors=True)
         if pictures:
             draw_all(
                 folder / "pictures",
@@ -198,18 +209,28 @@ class Supervisor:
             write_atomically(target, (head + text).encode())
 
 
-def _devices(number: int, per_trial: int, workers: int) -> dict[str, str]:
-    """What lets a worker see its own devices only, or gives it its share of the processor's cores.
+def _kill(worker: subprocess.Popen[bytes]) -> None:
+    """End a worker and the processes of its trial's further devices."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker.pid, signal.SIGKILL)
+
+
+def devices_of_workers(sources: Sources, workers: int, per_trial: int) -> list[dict[str, str]]:
+    """Environment of each worker: its own devices, or its share of the processor's cores.
+
+    Args:
+        sources: The settings of ``fit``.
+        workers: Number of workers on this machine.
+        per_trial: Devices of one trial.
 
     Raises:
         CommandError: If there are too few devices.
     """
-    import torch
-
-    count = torch.cuda.device_count()
+    count = 0 if sources.value("trainer.accelerator") == "cpu" else torch.cuda.device_count()
     if not count:
-        threads = max(1, (os.cpu_count() or 1) // (workers * per_trial))
-        return {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = {"OMP_NUM_THREADS": str(max(1, cores // (workers * per_trial)))}
+        return [{} if "OMP_NUM_THREADS" in os.environ else threads] * workers
     if workers * per_trial > count:
         raise CommandError(
             f"--workers {workers} with --devices-per-trial {per_trial} needs {workers * per_trial} devices, "
@@ -217,4 +238,7 @@ def _devices(number: int, per_trial: int, workers: int) -> dict[str, str]:
         )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(i) for i in range(count)]
-    return {"CUDA_VISIBLE_DEVICES": ",".join(names[number * per_trial : (number + 1) * per_trial])}
+    return [
+        {"CUDA_VISIBLE_DEVICES": ",".join(names[number * per_trial : (number + 1) * per_trial])}
+        for number in range(workers)
+    ]

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from callbacks.pruning import Reports
+from search.errors import SearchError
 from search.objectives import Objective
 from search.settings import Settings
 from search.setup import StudyFile
@@ -23,9 +24,9 @@ from search.worker import RunningTrial
 from zoo_cli.errors import INTERRUPTED, CommandError
 from zoo_cli.run import run_cli
 from zoo_cli.sources import Sources
-from zoo_cli.trial import as_trial, leaving_no_processes
+from zoo_cli.trial import as_trial, leaving_no_group
 
-__all__ = ["MEASURED", "TrialRunner", "trial_arguments", "trial_folder"]
+__all__ = ["MEASURED", "TrialRunner", "free_memory", "measure", "trial_arguments", "trial_folder"]
 
 MEASURED = ("parameters", "latency")
 """Objectives that are measured on the network after training; all others are logged metrics."""
@@ -66,6 +67,8 @@ class TrialRunner:
         self.configs = file.configs
         self.objectives = objectives
         self.folder = file.folder
+        self.name = file.folder.resolve().name
+        self.token = file.token
 
     def __call__(self, trial: RunningTrial, values: Mapping[str, Any]) -> Sequence[float]:
         """Train, from the last checkpoint if the trial has one.
@@ -83,7 +86,7 @@ class TrialRunner:
         """
         folder = trial_folder(self.folder, trial.number)
         folder.mkdir(parents=True, exist_ok=True)
-        with _into_log(folder / "log.txt"), _wandb(self.folder, trial.number):
+        with _into_log(folder / "log.txt"):
             try:
                 if self.settings.folds is None:
                     return self._train(trial_arguments(self.settings, self.configs, values), trial, folder)
@@ -91,6 +94,8 @@ class TrialRunner:
             except CommandError as error:
                 if error.exit_code == INTERRUPTED:
                     raise KeyboardInterrupt from error
+                if isinstance(error.__cause__, SearchError):
+                    raise error.__cause__ from None  # the storage's: no fault of the trial
                 traceback.print_exc()
                 raise
             except SystemExit as stop:
@@ -99,30 +104,36 @@ class TrialRunner:
                 traceback.print_exc()
                 raise
             finally:
-                gc.collect()
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+                free_memory()
 
     def _train(self, arguments: list[str], trial: RunningTrial, folder: Path) -> list[float]:
         checkpoint = folder / "checkpoints" / "last.ckpt"
-        if trial.resource and (reason := _damage(checkpoint, at_least=trial.resource - 1)):
-            print(f"{checkpoint}: {reason}; the trial starts again", file=sys.stderr)
-        elif trial.resource:
+        reason = _damage(checkpoint)
+        if not reason:
             arguments = [*arguments, f"--ckpt_path={checkpoint}"]
+        elif trial.resource:
+            print(f"{checkpoint}: {reason}; the trial starts again", file=sys.stderr)
         cli = self._fit(arguments, trial, folder)
         if trial.decision in ("pause", "interrupt"):
             epochs = cli.trainer.current_epoch
-            if _damage(checkpoint, at_least=epochs):
+            if _damage(checkpoint, epochs):
                 cli.trainer.save_checkpoint(checkpoint)
-            if reason := _damage(checkpoint, at_least=epochs):
+            if reason := _damage(checkpoint, epochs):
                 raise CommandError(f"{checkpoint}: {reason}, so the trial could not go on from it")
-        elif trial.decision == "stop":
-            shutil.rmtree(checkpoint.parent, ignore_errors=True)
-        return [_measure(cli, objective.name) for objective in self.objectives]
+        if trial.decision != "continue":
+            return []
+        # The first is not the trainer's: it has none when it went on from a checkpoint of the last epoch.
+        first = measure(cli, self.objectives[0].name) if trial.newest is None else trial.newest
+        return [first, *(measure(cli, objective.name) for objective in self.objectives[1:])]
 
     def _fit(self, arguments: list[str], reports: Reports, folder: Path) -> Any:
         metrics = [objective.name for objective in self.objectives if objective.name not in MEASURED]
-        with leaving_no_processes(), as_trial(reports, metrics, folder) as run:
+        label = folder.relative_to(self.folder / "trials")
+        with (
+            leaving_no_group(),
+            _wandb(self.name, self.token, label),
+            as_trial(reports, metrics, folder) as run,
+        ):
             return run_cli("fit", Sources(arguments), run)
 
     def _cross_validate(
@@ -142,7 +153,7 @@ class TrialRunner:
             of_fold.mkdir()
             arguments = trial_arguments(self.settings, self.configs, values_of_space, fold)
             cli = self._fit(arguments, _Silent(), of_fold)
-            values.append([_measure(cli, objective.name) for objective in self.objectives])
+            values.append([measure(cli, objective.name) for objective in self.objectives])
             done.write_text(" ".join(map(repr, values[-1])))
             trial.report(statistics.fmean(of[0] for of in values), fold + 1)
             if trial.should_prune():
@@ -161,11 +172,26 @@ class _Silent:
         return False
 
 
-def _measure(cli: Any, name: str) -> float:
+def free_memory() -> None:
+    """Let go of what a run has left, on devices too."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def measure(cli: Any, name: str) -> float:
+    """An objective of a trained model.
+
+    Args:
+        cli: The run.
+        name: ``parameters``, ``latency``, or a metric that is logged.
+    """
     if name == "parameters":
         return float(sum(p.numel() for p in cli.model.parameters() if p.requires_grad))
     if name == "latency":
-        return _latency(cli.model)
+        return _latency(cli.model.to(cli.trainer.strategy.root_device))
+    if name not in cli.trainer.callback_metrics:
+        cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
     return float(cli.trainer.callback_metrics[name])
 
 
@@ -184,21 +210,21 @@ def _latency(model: Any, repetitions: int = 30) -> float:
     return statistics.median(times)
 
 
-def _damage(checkpoint: Path, *, at_least: int) -> str | None:
+def _damage(checkpoint: Path, epochs: int | None = None) -> str | None:
     """Why a checkpoint cannot be gone on from; None if it can.
 
     Args:
         checkpoint: The file.
-        at_least: Number of epochs that must be in it, or one less if its worker died between report and save.
+        epochs: Number of epochs that must be in it; None for any.
     """
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        epochs = int(content["epoch"]) + 1
+        found = int(content["epoch"]) + 1
     except FileNotFoundError:
         return "is not there"
     except Exception as error:  # a damaged file fails in many ways
         return f"cannot be read ({type(error).__name__})"
-    return None if epochs >= at_least else f"holds {epochs} epochs, but must hold {at_least}"
+    return None if epochs in (None, found) else f"holds {found} epochs, but must hold {epochs}"
 
 
 @contextlib.contextmanager
@@ -212,17 +238,22 @@ def _into_log(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _wandb(study: Path, number: int) -> Iterator[None]:
-    """Let a W&B logger, if there is one, make one run of the study's group for each trial."""
-    token = f"{study.resolve().name}-{number:04d}"
+def _wandb(study: str, token: str, folder: Path) -> Iterator[None]:
+    """Let a W&B logger, if there is one, make one run of the study's group for each trial.
+
+    Args:
+        study: Name of the study.
+        token: Tells studies of one name apart.
+        folder: Number of the trial, and its fold if there are folds.
+    """
+    label = "-".join(folder.parts)
     mine = {
-        "WANDB_RUN_GROUP": study.resolve().name,
-        "WANDB_NAME": token,
-        "WANDB_RUN_ID": token,
+        "WANDB_RUN_GROUP": study,
+        "WANDB_NAME": f"{study}-{label}",
+        "WANDB_RUN_ID": f"{study}-{token[:6]}-{label}",
         "WANDB_RESUME": "allow",
     }
-    before = {name: os.environ.get(name) for name in mine}
-    os.environ.update(mine)
+    os.environ.update(mine)  # who started this restores it
     try:
         yield
     finally:
@@ -230,7 +261,3 @@ def _wandb(study: Path, number: int) -> Iterator[None]:
         if wandb is not None and wandb.run is not None:
             wandb.finish()
             wandb.teardown()  # it reads the environment once
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value

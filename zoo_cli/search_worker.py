@@ -14,11 +14,13 @@ from search.errors import SearchError
 from search.setup import StudyFile, open_study
 from search.storage import SECONDS_TO_TRY, open_storage
 from search.worker import work
-from zoo_cli.errors import FAILED, INTERRUPTED, CommandError
+from zoo_cli.errors import INTERRUPTED, CommandError
 from zoo_cli.search_trial import TrialRunner
 
-__all__ = ["SECONDS_LEFT", "STORAGE", "search_worker"]
+__all__ = ["GIVEN_UP", "SECONDS_LEFT", "STORAGE", "search_worker"]
 
+GIVEN_UP = 3
+"""Exit code of a worker that another one could not do better than."""
 STORAGE = "ZOO_SEARCH_STORAGE"
 """Environment variable with a worker's storage: all can see arguments, and it may hold a password."""
 SECONDS_LEFT = "ZOO_SEARCH_SECONDS"
@@ -54,7 +56,7 @@ def search_worker(args: list[str]) -> int:
         study = open_study(file, storage)
         work(study, TrialRunner(file, study.objectives), deadline=deadline)
     except SearchError as error:
-        raise CommandError(str(error), FAILED) from error
+        raise CommandError(str(error), GIVEN_UP) from error
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:

@@ -12,7 +12,7 @@ import torch
 from callbacks.pruning import Pruning, Reports
 from zoo_cli.run_directory import RUN_DIRECTORY
 
-__all__ = ["TrialRun", "as_trial", "leaving_no_processes", "trial_of_environment"]
+__all__ = ["TrialRun", "as_trial", "leaving_no_group", "trial_of_environment"]
 
 MONITORS = "ZOO_TRIAL_MONITORS"
 """Environment variable by which further processes of a trial (one for each device) know that they are."""
@@ -48,8 +48,8 @@ def as_trial(reports: Reports, monitors: Sequence[str], directory: Path) -> Iter
 
 
 @contextmanager
-def leaving_no_processes() -> Iterator[None]:
-    """Let a run within start processes for further devices, and have none of that left for the next one."""
+def leaving_no_group() -> Iterator[None]:
+    """Let a run within meet with processes on further devices, and leave none of that for the next one."""
     before = dict(os.environ)
     try:
         yield

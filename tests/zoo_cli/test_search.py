@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from search import setup
 from search.setup import StudyFile, open_study
 from search.storage import Storage, open_storage
 from search.study import SharedStudy
@@ -20,6 +21,7 @@ from search.worker import work
 from tests.zoo_cli.conftest import Run
 from zoo_cli import search as command
 from zoo_cli import search_trial
+from zoo_cli.errors import INTERRUPTED, CommandError
 from zoo_cli.search_supervisor import Supervisor
 from zoo_cli.search_trial import TrialRunner
 
@@ -353,7 +355,7 @@ BAD_OPTIONS = {
     ): "--storage postgresql://me@127.0.0.1:9/x:",
     ("--storage", "sqlite:///x.db", "--workers", "2"): "--workers is 2, but must be 1 with SQLite",
     ("--pruner", "successive_halving", "--timeout", "9"): "needs --trials",
-    ("--study", "a/b"): "--study is 'a/b', but must be a name",
+    ("--study", "a/b"): "--study is 'a/b', but must be letters",
     ("--folds", "3"): "datamodules.Digits has no folds",
     ("--space", "nowhere.yaml"): "--space nowhere.yaml: there is no such file",
 }
@@ -406,3 +408,84 @@ def test_study_keeps_to_the_configuration_that_it_was_begun_with(
     Path("mine.yaml").write_text("trainer:\n  max_epochs: 2\n")
     line = one_line_error(2, "search", *small, *options, "--trials", "2")
     assert "--config: has changed since the study was begun" in line
+
+
+def test_trial_that_was_done_but_not_noted_is_complete(
+    succeed: Run, space: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was interrupted after the last checkpoint, before the study heard of it."""
+    original = search_trial.measure
+    options = ["--space", lr_space(space), "--trials", "1", "--pruner", "none", "--trainer.max_epochs", "2"]
+    two = ["--objective", "val/acc:max", "--objective", "val/loss:min", "--sampler", "random"]
+
+    def interrupted(*arguments: Any) -> float:
+        monkeypatch.setattr(search_trial, "measure", original)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search_trial, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        command.search([*SMALL, *options, *two])
+    assert [view.state for view in views()] == ["paused"]
+    succeed("search", *SMALL, *options, *two)
+    (view,) = views()
+    assert view.state == "complete"
+    rows = rows_of(Path("studies/study/trials/0000/metrics.csv"))
+    assert view.values == pytest.approx([float(rows[-1]["val/acc"]), float(rows[-1]["val/loss"])], abs=1e-6)
+
+
+def test_epochs_without_validation_change_nothing(succeed: Run, space: Callable[[str], str]) -> None:
+    options = ["--trials", "2", "--pruner", "asha_promotion", "--trainer.check_val_every_n_epoch", "2"]
+    succeed("search", *SMALL, "--trainer.max_epochs", "5", "--space", lr_space(space), *options)
+    assert {view.state for view in views()} == {"complete", "pruned"}
+    for view in views():
+        if view.values is not None:
+            assert list(view.curve) == [2, 4]
+            assert view.values == (view.curve[4],)
+
+
+def test_search_stops_trials_whatever_min_epochs_says(succeed: Run, space: Callable[[str], str]) -> None:
+    options = ["--trials", "3", "--pruner", "asha", "--sampler", "random", "--trainer.min_epochs", "3"]
+    succeed("search", *SMALL, "--space", lr_space(space), *options)
+    for view in views():
+        assert len(view.curve) == 4 if view.state == "complete" else view.state == "pruned"
+    assert {len(view.curve) for view in views() if view.state == "pruned"} <= {1, 3}
+    assert any(view.state == "pruned" for view in views())
+
+
+def test_grid_is_halved_by_its_own_number_of_points(succeed: Run, space: Callable[[str], str]) -> None:
+    text = f"{LR}: {{type: float, low: 1.0e-4, high: 1.0e-2, log: true, num: 4}}\n"
+    options = ["--sampler", "grid", "--pruner", "successive_halving", "--reduction-factor", "2"]
+    succeed("search", *SMALL, "--space", space(text), *options)
+    assert sorted(len(view.curve) for view in views()) == [1, 1, 2, 4]
+
+
+def test_interrupt_while_the_space_is_tried_ends_the_command(
+    one_line_error: Callable[..., str], space: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def run_cli(*arguments: Any) -> Any:
+        calls.append(1)
+        raise CommandError("stopped", INTERRUPTED)
+
+    monkeypatch.setattr(command, "run_cli", run_cli)
+    line = one_line_error(130, "search", *SMALL, "--space", lr_space(space))
+    assert "stopped; nothing has been trained" in line
+    assert calls == [1]
+
+
+def test_study_that_was_half_begun_is_begun(
+    succeed: Run, space: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--space", lr_space(space), "--trials", "1", "--pruner", "none", "--trainer.max_epochs", "1"]
+    original = setup._note
+
+    def dies(*arguments: Any) -> None:
+        monkeypatch.setattr(setup, "_note", original)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(setup, "_note", dies)
+    with pytest.raises(KeyboardInterrupt):
+        command.search([*SMALL, *options])
+    succeed("search", *SMALL, *options)
+    assert [view.state for view in views()] == ["complete"]
