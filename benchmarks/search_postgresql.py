@@ -15,7 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks._children import ROOT
@@ -56,7 +57,7 @@ class Outcome:
         doubled: Epochs that were done twice.
         repeated: Epochs of the killed worker's last trial that were done once more.
         refused: Connections that the server refused, since it had too many.
-        seconds: From the first trial's start to the last worker's end.
+        seconds: From the workers' common start to the last trial's end.
     """
 
     trials: int
@@ -133,7 +134,7 @@ def stress(
         try:
             wait_until(lambda: len(list(folder.glob("ready-*"))) == processes, workers, folder, deadline)
             (folder / "go").touch()
-            begun = time.monotonic()
+            begun = datetime.now()
             wait_until(lambda: num_done(folder) >= trials // 2, workers, folder, deadline)
             killed = workers[processes // 2]
             killed.send_signal(signal.SIGKILL)
@@ -144,14 +145,15 @@ def stress(
             time.sleep(SECONDS_AWAY)
             running.start()
             wait_until(lambda: all(worker.poll() == 0 for worker in others), others, folder, deadline)
-            seconds = time.monotonic() - begun
         finally:
             for worker in workers:
                 worker.kill()
                 worker.wait()
         views = study.views()
+        ended = max(trial.datetime_complete or begun for trial in study.trials())
     outcome = count(views, read_done(folder), wanted=trials, max_resource=EPOCHS, killed=killed.pid)
-    return Outcome(**{**vars(outcome), "seconds": seconds, "refused": refusals(log) - refused})
+    seconds = (ended - begun).total_seconds()
+    return replace(outcome, seconds=seconds, refused=refusals(log) - refused)
 
 
 def settings(pruner: str) -> Settings:
