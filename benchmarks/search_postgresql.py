@@ -76,6 +76,7 @@ def count(
     *,
     wanted: int,
     max_resource: int,
+    rungs: Sequence[int],
     killed: int | None = None,
 ) -> Outcome:
     """Compare a study with what its workers noted.
@@ -85,6 +86,7 @@ def count(
         done: What each worker has done, by process number, in its order.
         wanted: Number of trials that there should be.
         max_resource: Epochs of a complete trial.
+        rungs: Epochs at which trials may have been pruned; all others need all their epochs.
         killed: The worker that was killed: the last epoch that it noted may not have been reported, and then
             is done once more by another.
     """
@@ -94,9 +96,10 @@ def count(
     doubled = sum(number - 1 for number in times.values()) - repeated
     whole = set()
     for view in views:
-        epochs = max_resource if view.state == "complete" else max(view.curve, default=0)
+        newest = max(view.curve, default=0)
+        epochs = newest if view.state == "pruned" and newest in rungs else max_resource
         steps = range(1, epochs + 1)
-        if epochs and all(step in view.curve and times[view.number, step] for step in steps):
+        if all(step in view.curve and times[view.number, step] for step in steps):
             whole.add(view.number)
     strange = {number for number, _ in times} - {view.number for view in views}
     return Outcome(
@@ -151,7 +154,14 @@ def stress(
                 worker.wait()
         views = study.views()
         ended = max(trial.datetime_complete or begun for trial in study.trials())
-    outcome = count(views, read_done(folder), wanted=trials, max_resource=EPOCHS, killed=killed.pid)
+    outcome = count(
+        views,
+        read_done(folder),
+        wanted=trials,
+        max_resource=EPOCHS,
+        rungs=study.scheduler.rungs(),
+        killed=killed.pid,
+    )
     seconds = (ended - begun).total_seconds()
     return replace(outcome, seconds=seconds, refused=refusals(log) - refused)
 

@@ -27,8 +27,8 @@ VIEWS = [view(0), view(1, "pruned", 1), view(2)]
 DONE = {1: [(0, 1), (0, 2), (1, 1)], 2: [(2, 1), (2, 2), (2, 3)], 3: [(0, 3)]}
 
 
-def counted(views=VIEWS, done=DONE, killed=None, wanted=3):
-    return count(views, done, wanted=wanted, max_resource=3, killed=killed)
+def counted(views=VIEWS, done=DONE, killed=None, wanted=3, rungs=(1,)):
+    return count(views, done, wanted=wanted, max_resource=3, rungs=rungs, killed=killed)
 
 
 def test_a_study_without_a_fault():
@@ -39,6 +39,8 @@ def test_lost_trials_are_counted():
     assert counted(wanted=5).lost == 2  # never begun
     assert counted([VIEWS[0], VIEWS[1], view(2, epochs=2)]).lost == 1  # complete without its last epoch
     assert counted([VIEWS[0], view(1, "pruned", 0), VIEWS[2]]).lost == 1
+    assert counted(rungs=()).lost == 1  # ended early, where no trial is pruned
+    assert counted([view(0), view(1, "pruned", 1), view(2, epochs=1)]).lost == 1  # not pruned
     assert counted(done={1: DONE[1], 2: DONE[2]}).lost == 1  # an epoch that no worker has done
     assert counted(done={**DONE, 4: [(7, 1)]}).lost == 1  # of a trial that the study does not have
 
