@@ -142,4 +142,3 @@ class TrialClock(L.Callback):
 
     def _count_batches(self) -> None:
         self._seconds += self._batch_ended_at - self._since
-        self._since = self._batch_ended_at
