@@ -174,7 +174,7 @@ def refused_commands(text: str) -> list[str]:
             accepted = False
         elif words[0] in ("models", "data") or "--help" in words or any("help" in w for w in words[1:]):
             accepted = main(words) == 0
-        elif words[0] == "search":
+        elif words[0] == "search" and words[1:]:
             options, rest = parse_options(words[1:])
             accepted = find_config(options.space).is_file() and main(["fit", *rest, "--print_config"]) == 0
         elif any(word.startswith("studies/") for word in words):

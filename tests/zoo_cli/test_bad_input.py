@@ -29,7 +29,7 @@ def write(text: str, name: str = "mine.yaml") -> str:
     [
         (["--model.lr_scheduler", "zoo.WarmupCosine"], "lr_scheduler: zoo.WarmupCosine needs total_steps"),
         (["--model.lr_scheduler=StepLR"], "torch.optim.lr_scheduler.StepLR needs step_size"),
-        (["--model.lr_scheduler", "WarmupCosin"], "there is no WarmupCosin; did you mean WarmupCosine?"),
+        (["--model.lr_scheduler", "WarmupCosin"], "there is no WarmupCosin; did you mean WarmupCosine or"),
         (["--model.init_args.optimizer", "Adamm"], "optimizer: there is no Adamm; did you mean Adam"),
         (["--model.optimizer.lr", "abc"], "model.optimizer.lr is 'abc', but must be float"),
         (["--model.lr_scheduler_config.interval", "batch"], "interval 'batch', but must have epoch or step"),
