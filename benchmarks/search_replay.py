@@ -59,7 +59,7 @@ class Model:
 
 
 MODELS = {
-    "lenet": Model("LeNet", "lenet.csv", min_resource=2, share=0.5),
+    "lenet": Model("LeNet", "lenet.csv", min_resource=3, share=0.5),
     "lenet_modern": Model("LeNetModern", "lenet_modern.csv", min_resource=1, share=0.333),
 }
 

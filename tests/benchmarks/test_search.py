@@ -415,7 +415,7 @@ def test_table_of_a_replay():
     assert row_of(table, "BO + ASHA")[0][2] == "0.30 (<= 0.333: reached)"
 
 
-@pytest.mark.parametrize(("given", "rung", "spent"), [(None, 2, "37"), (3, 3, "51")])
+@pytest.mark.parametrize(("given", "rung", "spent"), [(2, 2, "37"), (None, 3, "51")])
 def test_a_replay_prints_two_tables_and_draws(given, rung, spent, monkeypatch, capsys, tmp_path):
     with (tmp_path / "lenet.csv").open("w") as file:
         print("trial,lr,batch_size,epoch,error,loss,seconds", file=file)
