@@ -391,7 +391,10 @@ def test_wandb_has_a_grouped_run_for_each_trial(succeed: Run, space: Callable[[s
     options = ["--trials", "2", "--pruner", "asha_promotion", "--study", "grouped"]
     succeed("search", *offline, *SMALL, "--space", lr_space(space), *options)
     runs = sorted(path.name for path in Path("studies/grouped/trials").glob("*/wandb/offline-run-*"))
-    assert {name.rpartition("-grouped")[2] for name in runs} == {"-0000", "-0001"}
+    file = StudyFile.read(Path("studies/grouped"))
+    assert file is not None
+    expected = {f"grouped-{file.token[:6]}-{number}" for number in ("0000", "0001")}
+    assert {name.split("-", 3)[3] for name in runs} == expected
     assert not any(name.startswith("WANDB_RUN") for name in os.environ)
 
 
