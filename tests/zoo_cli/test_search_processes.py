@@ -32,6 +32,10 @@ FULL = ["--pruner", "none"]
 Start = Callable[..., subprocess.Popen[str]]
 
 
+def listen() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite that runs in the background ignores it
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start a search in the test's folder."""
@@ -41,13 +45,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def run(*options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "zoo_cli", "search", *MODEL, *options]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        process: subprocess.Popen[str] = subprocess.Popen(
             command,
             env=environment,
             text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             cwd=tmp_path,
+            preexec_fn=listen,
+            **pipes,  # type: ignore[call-overload]
         )
         started.append(process)
         return process
