@@ -5,6 +5,7 @@ and remember what has come to each rung, so that a decision takes the same time 
 They belong to one study, whose trials report after every epoch, and what :meth:`to_promote` names is started.
 """
 
+import itertools
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
@@ -121,9 +122,7 @@ class FastSuccessiveHalving(SuccessiveHalving):
             num_trials=num_trials,
         )
         self.came: dict[int, list[tuple[float, int]]] = {rung: [] for rung in self.rungs()}
-        self.sizes = dict(
-            zip(self.rungs(), zip([num_trials, *self.kept()], self.kept(), strict=False), strict=True)
-        )
+        self.sizes = dict(zip(self.rungs(), itertools.pairwise([num_trials, *self.kept()]), strict=True))
         """By rung, how many come and how many leave."""
         self.leaving: deque[int] = deque()
 

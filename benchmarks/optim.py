@@ -99,8 +99,8 @@ class TrainingLoss(L.Callback):
         Path(trainer.default_root_dir, "training_loss.json").write_text(json.dumps(self._curve._asdict()))
 
     @torch.no_grad()
-    def _measure(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        features, target = trainer.datamodule.splits["train"]  # type: ignore[attr-defined]  # undeclared
+    def _measure(self, trainer: Any, pl_module: L.LightningModule) -> None:
+        features, target = trainer.datamodule.splits["train"]
         self._curve.epochs.append(self._examples / len(features))
         self._curve.seconds.append(self._seconds)
         self._curve.losses.append((pl_module(features) - target).square().mean().item() / 2)
@@ -143,11 +143,12 @@ def format_losses(curves: Mapping[str, Curve]) -> str:
 def draw_curves(curves: Mapping[str, Curve]) -> "Figure":
     """Loss against epochs and against seconds in training steps, one colour for each configuration."""
     from matplotlib import colormaps
+    from matplotlib.colors import to_hex
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13.5, 5.5), layout="constrained")
     by_epoch, by_time = figure.subplots(1, 2, sharey=True)
-    colors = colormaps["tab20"].colors  # type: ignore[attr-defined]  # of this kind of map
+    colors = [to_hex(color) for color in colormaps["tab20"](range(20))]
     for i, (name, curve) in enumerate(curves.items()):
         style = {"linestyle": "-" if name.endswith("_scratch") else "--", "color": colors[i % len(colors)]}
         by_epoch.plot(curve.epochs, curve.losses, label=name, **style)

@@ -47,6 +47,10 @@ class Scheduler:
         """The resources at which it decides, ascending, all below ``max_resource``."""
         return []
 
+    def comes_to_a_rung(self, before: int, resource: int) -> bool:
+        """Whether a report at ``resource``, after one at ``before``, is one that it decides on."""
+        return resource < self.max_resource and any(before < rung <= resource for rung in self.rungs())
+
     def describe(self, unit: str = "epochs") -> str:
         """One sentence for the user before the study starts: the rungs, and what happens there."""
         return f"every trial runs all {self.max_resource} {unit}"

@@ -187,7 +187,7 @@ class Board:
         values = view.values if view.values is not None else (newest_of(view),)
         parts = [
             f"{objective.name} {format_objective(value)}"
-            for objective, value in zip(self.objectives, values, strict=False)
+            for objective, value in zip(self.objectives[: len(values)], values, strict=True)
         ]
         return "  ".join([*parts, f"{self.unit}s {resource_of(view)}", f"{view.seconds:.1f} s"])
 

@@ -22,7 +22,8 @@ from scipy.stats import rankdata
 
 from search.outcomes import comparable_losses
 from search.samplers import QuasiRandomSampler, sobol_points
-from search.trials import Curve, TrialState
+from search.trial_views import STATES
+from search.trials import Curve
 from search.unit_cube import Array, UnitCube
 from zoo._checks import check_at_least, check_choice
 from zoo.gp.acquisition import expected_improvement, probability_of_improvement, upper_confidence_bound
@@ -41,13 +42,6 @@ ACQUISITIONS = ("ei", "ucb", "pi")
 """Expected improvement, upper confidence bound, probability of improvement."""
 KERNELS = {"rbf": "rbf", "matern": "matern52"}
 """Kernels by name, with what the Gaussian process calls them."""
-STATES: dict[OptunaState, TrialState] = {
-    OptunaState.RUNNING: "running",
-    OptunaState.WAITING: "paused",
-    OptunaState.COMPLETE: "complete",
-    OptunaState.PRUNED: "pruned",
-    OptunaState.FAIL: "failed",
-}
 FINAL = sys.maxsize
 """Resource of a trial's final value, beyond all others."""
 NUM_CANDIDATES = 512

@@ -8,6 +8,7 @@ start again.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -92,7 +93,7 @@ class ASHA(_Halving):
         return "continue" if curve.losses[curve.resource] <= losses[keep - 1] else "stop"
 
 
-class _Pausing(_Halving):
+class _Pausing(_Halving, ABC):
     """Base of those that pause every trial at a rung, to go on with some of them later."""
 
     def after_report(self, trial: int, curves: Sequence[Curve]) -> Decision:
@@ -107,9 +108,9 @@ class _Pausing(_Halving):
         interrupted = [c.number for c in curves if c.state == "paused" and self._rung_of(c) is None]
         return interrupted[0] if interrupted else self._promoted(curves)
 
+    @abstractmethod
     def _promoted(self, curves: Sequence[Curve]) -> int | None:
         """Number of the next trial to leave its rung, or None."""
-        raise NotImplementedError(f"{type(self).__name__} must define _promoted()")
 
     def _best_paused(self, best: Sequence[Curve], rung: int) -> int | None:
         """Number of the first one that is paused at this rung, or None."""

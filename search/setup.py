@@ -17,7 +17,8 @@ from search.objectives import parse_objectives
 from search.samplers import grid_points, make_sampler
 from search.schedulers import Scheduler, make_scheduler
 from search.settings import Settings
-from search.space import Space, read_space
+from search.space import Space
+from search.space_file import read_space
 from search.storage import Storage
 from search.study import SharedStudy, trial_seed
 

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from search.claims import Claim
 from search.errors import SearchError
 from search.liveness import SECONDS_BETWEEN_BEATS
 from search.storage import one_line
-from search.study import Claim, SharedStudy
+from search.study import SharedStudy
 
 __all__ = ["Run", "RunningTrial", "work"]
 

@@ -12,7 +12,8 @@ from search.objectives import parse_objectives
 from search.samplers import check_sampler
 from search.settings import Settings
 from search.setup import begin_or_join, grid_of, scheduler_of
-from search.space import Space, path_of, read_space
+from search.space import Space, path_of
+from search.space_file import read_space
 from search.storage import SQLiteStorage, Storage, open_storage
 from zoo_cli import run_directory
 from zoo_cli.errors import FAILED, INTERRUPTED, USAGE, CommandError

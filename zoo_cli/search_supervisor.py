@@ -202,7 +202,8 @@ class Supervisor:
             settings["data"]["init_args"].pop("fold", None)
             text = yaml.safe_dump(settings, sort_keys=False)
         values = view.values or (view.curve[max(view.curve)],)
-        shown = ", ".join(f"{o.name} {value:.4g}" for o, value in zip(self.objectives, values, strict=False))
+        known = zip(self.objectives[: len(values)], values, strict=True)
+        shown = ", ".join(f"{objective.name} {value:.4g}" for objective, value in known)
         head = f"# Trial {view.number} of the study {self.file.name}: {shown}\n"
         target = self.file.folder / "best.yaml"
         if not target.is_file() or target.read_text(encoding="utf-8") != head + text:

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from search.liveness import Watch
 from search.objectives import Objective
 from search.schedulers import make_scheduler
-from search.space import read_space
+from search.space_file import read_space
 from search.storage import Storage, open_storage
 from search.study import SharedStudy
 from search.worker import RunningTrial, work

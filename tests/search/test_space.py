@@ -7,7 +7,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.errors import SearchError
-from search.space import Space, flags, path_of, read_space
+from search.space import Space, flags, path_of
+from search.space_file import read_space
 
 CLASSES = """
 lr: {type: float, low: 1e-4, high: 0.1, log: true}

@@ -12,10 +12,11 @@ import psycopg
 import pytest
 from optuna.trial import TrialState
 
+from search.claims import Claim
 from search.errors import SearchError
 from search.liveness import Watch
 from search.space import Space
-from search.study import Claim, SharedStudy
+from search.study import SharedStudy
 from search.worker import RunningTrial, work
 from tests.search.studies import EPOCHS, make_study, train
 

@@ -172,7 +172,7 @@ def draw(runs: Sequence[Run], file: Path) -> list[Tensor]:
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     paths = [run.path() for run in runs]
-    for axes, run, path in zip(grid.flat, runs, paths, strict=False):
+    for axes, run, path in zip(grid.flat[: len(runs)], runs, paths, strict=True):
         if len(run.start) == 1:
             _draw_curve(axes, run, path)
         else:
