@@ -11,7 +11,7 @@ from datamodules._download import RemoteFile, get_file
 from datamodules._registry import register
 from datamodules.base import BatchSize, ZooDataModule, default_data_dir
 from datamodules.interface.batches import Batch, RegressionBatch
-from datamodules.interface.checks import check_choice, check_fraction, check_positive
+from datamodules.interface.checks import check_choice, check_held_out
 from datamodules.interface.errors import DataError
 
 __all__ = ["AirfoilNoise"]
@@ -76,13 +76,7 @@ class AirfoilNoise(ZooDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed)
         check_choice("split", split, ("random", "book"))
-        for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-            check_positive(name, fraction)
-            check_fraction(name, fraction)
-        if val_fraction + test_fraction >= 1:
-            raise ValueError(
-                f"val_fraction + test_fraction is {val_fraction + test_fraction!r}, but must be below 1"
-            )
+        check_held_out(val_fraction, test_fraction)
         self.data_dir = data_dir
         self.split = split
         self.val_fraction = val_fraction

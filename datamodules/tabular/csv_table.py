@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules._registry import register
 from datamodules.base import BatchSize, Loader, NewData, ZooDataModule
 from datamodules.interface.batches import Batch, ClassificationBatch, RegressionBatch
-from datamodules.interface.checks import check_at_least, check_choice, check_fraction, check_positive
+from datamodules.interface.checks import check_at_least, check_choice, check_held_out
 from datamodules.interface.errors import DataError
 from datamodules.loaders import TensorLoader
 from datamodules.tabular.encoder import TableEncoder, is_numeric, numbers
@@ -83,13 +83,7 @@ class CSVTable(ZooDataModule):
         super().__init__(batch_size=batch_size, seed=seed)
         check_choice("task", task, ("regression", "classification"))
         check_choice("missing", missing, ("impute", "drop_rows", "drop_columns"))
-        for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-            check_positive(name, fraction)
-            check_fraction(name, fraction)
-        if val_fraction + test_fraction >= 1:
-            raise ValueError(
-                f"val_fraction + test_fraction is {val_fraction + test_fraction!r}, but must be below 1"
-            )
+        check_held_out(val_fraction, test_fraction)
         check_at_least("num_folds", num_folds, 2)
         if fold is not None and not 0 <= fold < num_folds:
             raise ValueError(f"fold is {fold!r}, but must be in [0, {num_folds}), below num_folds")
