@@ -1,7 +1,9 @@
 """Studies whose trials only report: the worker's loop without a training."""
 
+import collections
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +13,7 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 
+from search.claims import Claim
 from search.liveness import Watch
 from search.objectives import Objective
 from search.schedulers import make_scheduler
@@ -19,10 +22,11 @@ from search.storage import Storage, open_storage
 from search.study import SharedStudy
 from search.worker import RunningTrial, work
 
-__all__ = ["make_study", "train"]
+__all__ = ["EPOCHS", "claim", "make_study", "start", "states", "train"]
 
 SPACE = "x: {type: float, low: 0.0, high: 1.0}\n"
 EPOCHS = 9
+ROOT = Path(__file__).resolve().parents[2]
 OPENED: list[Storage] = []
 """Storages that :func:`make_study` has opened, to be closed."""
 
@@ -74,6 +78,21 @@ def train(trial: RunningTrial, values: Mapping[str, Any]) -> list[float]:
         if trial.should_prune():
             break
     return [loss]
+
+
+def states(study: SharedStudy) -> collections.Counter[str]:
+    return collections.Counter(view.state for view in study.views())
+
+
+def claim(study: SharedStudy) -> Claim:
+    found = study.next_trial()
+    assert isinstance(found, Claim)
+    return found
+
+
+def start(folder: Path, url: str | None, pruner: str, trials: int, kill: str = "") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.search.studies", str(folder), url or "", pruner, str(trials)]
+    return subprocess.Popen([*command, *([kill] if kill else [])], cwd=ROOT)
 
 
 def main() -> None:
