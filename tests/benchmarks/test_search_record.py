@@ -8,24 +8,16 @@ import pytest
 
 from benchmarks.search_record import COLUMNS, curves_of, record
 from benchmarks.search_replay import read_curves
-from search.worker import work
-from zoo_cli import search as command
+from tests.zoo_cli.searches import worker_in_this_process
 from zoo_cli.main import main
-from zoo_cli.search_supervisor import Supervisor
-from zoo_cli.search_trial import TrialRunner
 
 
 def test_curves_of_a_study_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Alone(Supervisor):
-        def run(self) -> int:
-            work(self.study, TrialRunner(self.file, self.objectives))
-            return 0
-
-    monkeypatch.setattr(command, "Supervisor", Alone)
     small = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"]
     model = ["--model", "LeNet", "--data", "Digits", "--trainer.max_epochs", "2", *small]
     space = ["--space", "configs/search/lenet.yaml", "--sampler", "random", "--pruner", "none"]
-    assert main(["search", *model, *space, "--trials", "2", "--study", "tiny"]) == 0
+    with worker_in_this_process(monkeypatch):
+        assert main(["search", *model, *space, "--trials", "2", "--study", "tiny"]) == 0
     study = Path("studies/tiny")
     rows = curves_of(study)
     assert [(row[0], row[3]) for row in rows] == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]

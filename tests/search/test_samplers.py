@@ -1,4 +1,4 @@
-"""Samplers by name, the unit cube, quasi-random points and grids."""
+"""Samplers by name: what they are given, what they draw, which can do what; quasi-random points."""
 
 import functools
 import inspect
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers._tpe import sampler as optuna_tpe
@@ -23,13 +22,12 @@ from scipy.stats.qmc import Sobol
 
 from search import samplers
 from search.errors import SearchError
-from search.samplers import SAMPLERS, check_sampler, grid_points, make_sampler
+from search.samplers import SAMPLERS, check_sampler, make_sampler
 from search.study import Claim
-from search.unit_cube import UnitCube, num_values, value_at
+from tests.search.sampling import LR, quiet
 from tests.search.studies import make_study
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LR = FloatDistribution(1e-4, 1.0, log=True)
 OPTIMIZER = CategoricalDistribution(["SGD", "Adam"])
 CONDITIONAL: dict[str, BaseDistribution] = {
     "lr": LR,
@@ -45,18 +43,8 @@ OPTUNAS = {
     "gp": "GPSampler",
     "nsga2": "NSGAIISampler",
 }
-DISTRIBUTIONS: dict[str, BaseDistribution] = {
-    "float": FloatDistribution(-2.0, 3.0),
-    "log": LR,
-    "step": FloatDistribution(0.1, 0.7, step=0.1),
-    "int": IntDistribution(-3, 4),
-    "steps of ints": IntDistribution(16, 128, step=16),
-    "log int": IntDistribution(1, 300, log=True),
-    "choices": CategoricalDistribution(["a", None, 3, True]),
-    "one float": FloatDistribution(0.5, 0.5),
-    "one int": IntDistribution(7, 7),
-    "one choice": CategoricalDistribution(["only"]),
-}
+
+_quiet = pytest.fixture(quiet, autouse=True)
 
 
 class Messages(logging.Handler):
@@ -77,14 +65,6 @@ def messages() -> Iterator[list[str]]:
     logger.addHandler(handler)
     yield handler.texts
     logger.removeHandler(handler)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(before)
 
 
 def suggest(trial: Trial, space: dict[str, BaseDistribution]) -> dict[str, Any]:
@@ -123,102 +103,6 @@ def run(name: str, num_trials: int, study_seed: int = 0, **arguments: Any) -> li
         value = loss(drawn[-1])
         study.tell(trial, [value, drawn[-1]["depth"]] if name == "nsga2" else value)
     return drawn
-
-
-# The unit cube
-
-
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=list(DISTRIBUTIONS))
-def test_values_come_back_from_the_unit_cube(distribution: BaseDistribution) -> None:
-    cube = UnitCube({"x": distribution})
-    count = num_values(distribution)
-    if count is not None:
-        for index in range(count):
-            value = value_at(distribution, index)
-            assert distribution._contains(distribution.to_internal_repr(value))
-            back = cube.from_unit(cube.to_unit({"x": value}))["x"]
-            assert back == value
-            assert type(back) is type(value)
-    else:
-        assert isinstance(distribution, FloatDistribution)
-        for value in np.random.default_rng(0).uniform(distribution.low, distribution.high, 200).tolist():
-            point = cube.to_unit({"x": value})
-            assert 0 <= point[0] <= 1
-            assert cube.from_unit(point)["x"] == pytest.approx(value, rel=1e-13, abs=1e-13)
-        for end in (distribution.low, distribution.high):
-            back = cube.from_unit(cube.to_unit({"x": end}))["x"]
-            assert distribution.low <= back <= distribution.high
-
-
-def test_the_unit_cube_is_optunas_own() -> None:
-    space = {name: dist for name, dist in DISTRIBUTIONS.items() if name != "one float"}
-    cube, reference = UnitCube(space), _SearchSpaceTransform(space, transform_0_1=True)
-    points = np.random.default_rng(1).random((200, len(space)))
-    points[0], points[1] = 0.0, 1.0 - 1e-12
-    for point in points:
-        params = cube.from_unit(point)
-        features = cube.features(cube.to_unit(params)[None])[0]
-        np.testing.assert_allclose(features, reference.transform(params), rtol=1e-12, atol=1e-12)
-        theirs = reference.untransform(
-            np.concatenate(
-                [
-                    features[reference.column_to_encoded_columns[column]]
-                    if isinstance(distribution, CategoricalDistribution)
-                    else point[[column]]
-                    for column, distribution in enumerate(space.values())
-                ]
-            )
-        )
-        for name, value in params.items():
-            if isinstance(space[name], FloatDistribution):
-                assert value == pytest.approx(theirs[name], rel=1e-12, abs=1e-12)
-            else:
-                assert value == theirs[name]
-
-
-@pytest.mark.parametrize("name", ["step", "int", "steps of ints", "choices"])
-def test_all_values_have_equal_shares_the_ends_too(name: str) -> None:
-    distribution = DISTRIBUTIONS[name]
-    cube, count = UnitCube({"x": distribution}), num_values(distribution)
-    assert count is not None
-    coordinates = (np.arange(100 * count) + 0.5) / (100 * count)
-    values = Counter(cube.from_unit(np.array([u]))["x"] for u in coordinates)
-    assert set(values.values()) == {100}
-    assert len(values) == count
-
-
-def test_whole_numbers_on_a_logarithmic_scale_have_logarithmic_shares() -> None:
-    cube = UnitCube({"x": IntDistribution(1, 4, log=True)})
-    coordinates = (np.arange(10_000) + 0.5) / 10_000
-    values = Counter(cube.from_unit(np.array([u]))["x"] for u in coordinates)
-    for value in range(1, 5):
-        share = math.log((value + 0.5) / (value - 0.5)) / math.log(4.5 / 0.5)
-        assert values[value] == pytest.approx(10_000 * share, abs=1)
-
-
-def test_steps_are_short_decimal_numbers() -> None:
-    steps = FloatDistribution(0.1, 0.7, step=0.1)
-    assert [value_at(steps, index) for index in range(7)] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
-
-
-def test_snapped_points_are_those_of_the_configurations() -> None:
-    cube = UnitCube(DISTRIBUTIONS)
-    points = np.random.default_rng(2).uniform(-0.2, 1.2, (50, len(DISTRIBUTIONS)))
-    snapped = cube.snap(points)
-    for point, moved in zip(points, snapped, strict=True):
-        np.testing.assert_allclose(moved, cube.to_unit(cube.from_unit(np.clip(point, 0, 1))), atol=1e-12)
-    np.testing.assert_array_equal(cube.snap(snapped), snapped)
-
-
-def test_choices_are_a_column_each() -> None:
-    cube = UnitCube({"lr": LR, "c": CategoricalDistribution(["a", "b", "c"])})
-    features = cube.features(np.array([[0.25, 0.0], [0.5, 0.5], [0.75, 1.0]]))
-    assert features.tolist() == [[0.25, 1, 0, 0], [0.5, 0, 1, 0], [0.75, 0, 0, 1]]
-
-
-def test_an_empty_space_has_no_cube() -> None:
-    with pytest.raises(ValueError, match="the space has no parameters"):
-        UnitCube({})
 
 
 # Samplers of Optuna
@@ -418,107 +302,3 @@ def test_quasi_random_choices_are_even() -> None:
     drawn = run("quasi_random", 16)
     assert Counter(params["optimizer"] for params in drawn) == {"SGD": 8, "Adam": 8}
     assert set(Counter(int(4 * (math.log10(params["lr"]) + 4) / 4) for params in drawn).values()) == {4}
-
-
-# Grids
-
-
-def test_a_grid_has_every_combination_the_last_fastest() -> None:
-    space: dict[str, BaseDistribution] = {
-        "lr": FloatDistribution(1e-4, 1.0, log=True),
-        "size": IntDistribution(16, 48, step=16),
-        "act": CategoricalDistribution(["relu", None]),
-    }
-    points = grid_points(space, {"lr": 3})
-    assert [tuple(point.values()) for point in points] == [
-        (lr, size, act) for lr in (1e-4, 1e-2, 1.0) for size in (16, 32, 48) for act in ("relu", None)
-    ]
-    assert list(points[0]) == ["lr", "size", "act"]
-
-
-@pytest.mark.parametrize(
-    ("distribution", "num", "expected"),
-    [
-        (FloatDistribution(1e-4, 1.0, log=True), 5, [1e-4, 1e-3, 1e-2, 1e-1, 1.0]),
-        (FloatDistribution(0.0, 1.0), 5, [0.0, 0.25, 0.5, 0.75, 1.0]),
-        (FloatDistribution(0.1, 0.9), 3, [0.1, 0.5, 0.9]),
-        (FloatDistribution(0.0, 1.0), 1, [0.5]),
-        (FloatDistribution(1e-4, 1.0, log=True), 1, [1e-2]),
-        (FloatDistribution(0.1, 0.7, step=0.1), None, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]),
-        (FloatDistribution(0.1, 0.7, step=0.1), 3, [0.1, 0.4, 0.7]),
-        (FloatDistribution(0.3, 0.3), None, [0.3]),
-        (IntDistribution(1, 4), None, [1, 2, 3, 4]),
-        (IntDistribution(1, 4), 2, [1, 4]),
-        (IntDistribution(1, 10), 4, [1, 4, 7, 10]),
-        (IntDistribution(0, 6), 5, [0, 2, 3, 5, 6]),
-        (IntDistribution(1, 4, log=True), None, [1, 2, 3, 4]),
-        (IntDistribution(16, 256, log=True), 5, [16, 32, 64, 128, 256]),
-        (IntDistribution(1, 10, log=True), 8, [1, 2, 3, 4, 5, 7, 10]),
-        (IntDistribution(0, 1000, step=100), None, list(range(0, 1001, 100))),
-    ],
-)
-def test_grid_values(distribution: BaseDistribution, num: int | None, expected: list[float]) -> None:
-    points = grid_points({"x": distribution}, {} if num is None else {"x": num})
-    values = [point["x"] for point in points]
-    assert values == expected
-    assert [type(value) for value in values] == [type(value) for value in expected]
-    assert all(distribution._contains(distribution.to_internal_repr(value)) for value in values)
-
-
-def test_settings_of_a_class_are_only_where_it_is_chosen() -> None:
-    space: dict[str, BaseDistribution] = {
-        "model": CategoricalDistribution(["A", "B", "C"]),
-        "model.init_args.opt@A": CategoricalDistribution(["A", "Y"]),
-        "model.init_args.opt.init_args.lr@A": CategoricalDistribution([1, 2]),
-        "model.init_args.width@B": IntDistribution(1, 3),
-        "seed": IntDistribution(0, 1),
-    }
-    points = grid_points(space, {})
-    # A with another A has two, A with Y one, B three, C one: seven, for each of two seeds.
-    assert len(points) == 2 * (2 + 1 + 3 + 1)
-    shown = [tuple(str(value) for value in point.values()) for point in points if point["seed"] == 0]
-    assert shown == [
-        ("A", "A", "1", "0"),
-        ("A", "A", "2", "0"),
-        ("A", "Y", "0"),
-        ("B", "1", "0"),
-        ("B", "2", "0"),
-        ("B", "3", "0"),
-        ("C", "0"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("distribution", "num", "message"),
-    [
-        (LR, {}, "--sampler is 'grid', but x.init_args.y has neither num nor step"),
-        (
-            IntDistribution(32, 256),
-            {},
-            "--sampler is 'grid', but x.init_args.y has 225 values; give it a number of points",
-        ),
-        (
-            IntDistribution(1, 4),
-            {"x.init_args.y@A": 9},
-            "--sampler is 'grid', but x.init_args.y has num 9, but only 4 values",
-        ),
-        (LR, {"x.init_args.y@A": 100_001}, "has more than 100000 points"),
-        (LR, {"x.init_args.y@A": 60_000}, "has more than 100000 points"),
-    ],
-)
-def test_what_makes_no_grid_is_refused(
-    distribution: BaseDistribution, num: dict[str, int], message: str
-) -> None:
-    space: dict[str, BaseDistribution] = {
-        "x": CategoricalDistribution(["A"]),
-        "x.init_args.z@A": IntDistribution(1, 2),
-    }
-    with pytest.raises(SearchError, match=message):
-        grid_points({**space, "x.init_args.y@A": distribution}, num)
-
-
-def test_a_setting_of_a_class_needs_its_choice() -> None:
-    with pytest.raises(
-        ValueError, match=r"x\.init_args\.y@B is a setting of the class B, but the space has no"
-    ):
-        grid_points({"x": CategoricalDistribution(["A"]), "x.init_args.y@B": IntDistribution(1, 2)}, {})

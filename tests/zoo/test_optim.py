@@ -1,20 +1,17 @@
-"""Optimizers from scratch: torch's steps, the book's formulas, resuming, groups, the command line."""
+"""Optimizers from scratch: torch's steps, resuming, groups, bad arguments, the command line."""
 
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import yaml
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import zoo
+from tests.zoo.optim_runs import GRADIENTS, network, path_of, printed_optimizer, take, train
 from zoo import optim
-from zoo_cli.main import main
 
 Arguments = dict[str, Any]
 
@@ -35,44 +32,6 @@ ALL: list[tuple[type[torch.optim.Optimizer], Arguments]] = [
 every_optimizer = pytest.mark.parametrize(
     ("cls", "arguments"), ALL, ids=[f"{cls.__name__}{'-'.join(a)}" for cls, a in ALL]
 )
-
-
-def network(dtype: torch.dtype = torch.float64) -> nn.Sequential:
-    """A small network with weights and biases of many sizes."""
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1)).to(dtype)
-
-
-def problem(step: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    """The minibatch of a step: its gradients differ from step to step, and are of several magnitudes."""
-    generator = torch.Generator().manual_seed(step)
-    x = torch.randn(8, 4, generator=generator, dtype=torch.float64) * torch.tensor([1, 3, 0.1, 0.01])
-    y = x @ torch.tensor([1.0, -2, 3, 40], dtype=torch.float64) + torch.sin(3 * x[:, 0])
-    return x.to(dtype), y[:, None].to(dtype)
-
-
-def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> Tensor:
-    """The network's parameters after each of the steps, one row for each."""
-    dtype = next(net.parameters()).dtype
-    path = []
-    for step in steps:
-        x, y = problem(step, dtype)
-        optimizer.zero_grad()
-        nn.functional.mse_loss(net(x), y).backward()
-        optimizer.step()
-        path.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
-    return torch.stack(path)
-
-
-def path_of(
-    cls: type[torch.optim.Optimizer],
-    *,
-    steps: int = 100,
-    dtype: torch.dtype = torch.float64,
-    **arguments: Any,
-) -> Tensor:
-    net = network(dtype)
-    return train(net, cls(net.parameters(), **arguments), range(steps))
 
 
 # torch's, step by step
@@ -138,102 +97,6 @@ def test_defaults_are_torchs() -> None:
         shared = ours.keys() & theirs.keys()
         assert shared >= {"lr", "eps", "weight_decay"}
         assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
-
-
-# The formulas, for one number, in NumPy
-
-GRADIENTS: NDArray[np.float64] = np.array([1e-4, 0.5, -2.0, 0.3, 0.0, 4.0, -0.1, 1e-3, 1.0, -3.0])
-
-
-def take(cls: type[torch.optim.Optimizer], start: float = 0.5, **arguments: Any) -> list[float]:
-    """One parameter after each step with the gradients above, whatever its value."""
-    parameter = nn.Parameter(torch.tensor([start], dtype=torch.float64))
-    optimizer = cls([parameter], **arguments)
-    path = []
-    for gradient in GRADIENTS:
-        parameter.grad = torch.tensor([gradient], dtype=torch.float64)
-        optimizer.step()
-        path.append(parameter.item())
-    return path
-
-
-def weighted(share: float, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(1 - share) * sum of share^k * value k steps ago``: a moving average, by its expanded form."""
-    steps = range(len(values))
-    return np.array([(1 - share) * sum(share**k * values[t - k] for k in range(t + 1)) for t in steps])
-
-
-def test_adagrad_with_eps_inside_the_root() -> None:
-    moved = 0.1 * GRADIENTS / np.sqrt(np.cumsum(GRADIENTS**2) + 1e-6)
-    expected = 0.5 - np.cumsum(moved)
-    assert take(optim.Adagrad, lr=0.1, eps=1e-6, eps_inside_root=True) == pytest.approx(expected, abs=1e-14)
-    outside = take(optim.Adagrad, lr=0.1, eps=1e-6)
-    assert abs(outside[0] - expected[0]) > 0.05  # the first gradient is about as small as the root of eps
-
-
-def test_rmsprop_with_eps_inside_the_root() -> None:
-    moved = 0.1 * GRADIENTS / np.sqrt(weighted(0.9, GRADIENTS**2) + 1e-6)
-    expected = 0.5 - np.cumsum(moved)
-    arguments = {"lr": 0.1, "alpha": 0.9, "eps": 1e-6}
-    assert take(optim.RMSprop, **arguments, eps_inside_root=True) == pytest.approx(expected, abs=1e-14)
-    assert abs(take(optim.RMSprop, **arguments)[0] - expected[0]) > 0.05
-
-
-def test_momentum_is_a_sum_of_past_gradients_or_their_average() -> None:
-    average = weighted(0.9, GRADIENTS)
-    assert take(optim.Momentum, lr=0.1) == pytest.approx(0.5 - np.cumsum(0.1 * average / (1 - 0.9)))
-    assert take(optim.Momentum, lr=0.1, ema=True) == pytest.approx(0.5 - np.cumsum(0.1 * average))
-
-
-def test_ema_is_momentum_at_a_lower_rate_and_not_torchs_dampening() -> None:
-    ema = path_of(optim.Momentum, lr=0.05, ema=True)
-    torch.testing.assert_close(ema, path_of(torch.optim.SGD, lr=0.05 * (1 - 0.9), momentum=0.9))
-    dampened = take(torch.optim.SGD, lr=0.1, momentum=0.9, dampening=0.9)
-    assert 0.5 - dampened[0] == pytest.approx(0.1 * GRADIENTS[0])
-    assert 0.5 - take(optim.Momentum, lr=0.1, ema=True)[0] == pytest.approx(0.01 * GRADIENTS[0])
-
-
-def test_adadelta_forgets_half_of_a_square_in_less_than_seven_steps() -> None:
-    """Not ten, as texts say for rho .9: log .5 / log .9 is 6.6."""
-    parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-    optimizer = optim.Adadelta([parameter], rho=0.9)
-    kept = []
-    for step in range(9):
-        parameter.grad = torch.full_like(parameter, 1.0 if step == 0 else 0.0)
-        optimizer.step()
-        kept.append(optimizer.state[parameter]["square_avg"].item() / 0.1)
-    assert kept[6] > 0.5 > kept[7]
-    assert math.log(0.5) / math.log(0.9) == pytest.approx(6.6, abs=0.03)
-
-
-@pytest.mark.parametrize(
-    ("cls", "square", "expected"),
-    [(optim.Adam, 4.0, 1.3), (optim.Adam, 0.25, 0.925), (optim.Yogi, 4.0, 1.4), (optim.Yogi, 0.25, 0.975)],
-)
-def test_average_of_squares_of_adam_and_yogi(cls: Any, square: float, expected: float) -> None:
-    """From s = 1, with beta2 = .9."""
-    parameter = nn.Parameter(torch.zeros(1))
-    optimizer = cls([parameter], betas=(0.9, 0.9))
-    parameter.grad = torch.zeros(1)
-    optimizer.step()
-    optimizer.state[parameter]["exp_avg_sq"].fill_(1)
-    parameter.grad = torch.full((1,), math.sqrt(square))
-    optimizer.step()
-    assert optimizer.state[parameter]["exp_avg_sq"].item() == pytest.approx(expected)
-
-
-def test_yogi_is_its_formula() -> None:
-    v = s = 0.0
-    x, expected = 0.5, []
-    for t, g in enumerate(GRADIENTS, start=1):
-        v += 0.1 * (g - v)
-        s += 0.01 * g**2 if g**2 > s else -0.01 * g**2
-        x -= 0.05 * v / (1 - 0.9**t) / (math.sqrt(s / (1 - 0.99**t)) + 1e-3)
-        expected.append(x)
-    assert take(optim.Yogi, lr=0.05, betas=(0.9, 0.99)) == pytest.approx(expected)
-    decayed = take(optim.Yogi, lr=0.05, betas=(0.9, 0.99), weight_decay=0.1)
-    assert decayed != pytest.approx(expected)
-    assert optim.Yogi(network().parameters()).defaults["eps"] == 1e-3
 
 
 # Resuming, groups, closures, gradients that are not there
@@ -343,12 +206,6 @@ def test_command_line_takes_the_class_path(
     cls: Any, arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = {"class_path": f"zoo.optim.{cls.__name__}", "init_args": {"lr": 0.25, **arguments}}
-    config = {
-        "model": {"class_path": "zoo.LinearRegression", "init_args": {"in_features": 2, "optimizer": chosen}},
-        "data": {"class_path": "datamodules.SyntheticRegression"},
-    }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    assert main(["fit", "--config", str(tmp_path / "config.yaml"), "--print_config"]) == 0
-    printed = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["optimizer"]
+    printed = printed_optimizer(chosen, tmp_path, capsys)
     assert printed["class_path"] == chosen["class_path"]
     assert chosen["init_args"].items() <= printed["init_args"].items()

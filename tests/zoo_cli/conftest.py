@@ -1,10 +1,13 @@
 """Running commands in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from search.storage import Storage
+from tests.zoo_cli.searches import worker_in_this_process
 from zoo_cli.main import main
 
 
@@ -59,3 +62,21 @@ def one_line_error(run: Run) -> Callable[..., str]:
         return lines[0]
 
     return run_command
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Storage]]:
+    """Let the worker of ``search`` be this process."""
+    with worker_in_this_process(monkeypatch) as opened:
+        yield opened
+
+
+@pytest.fixture
+def space() -> Callable[[str], str]:
+    """Write a space, and return its name."""
+
+    def write(text: str) -> str:
+        Path("space.yaml").write_text(text)
+        return "space.yaml"
+
+    return write
