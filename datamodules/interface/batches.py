@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Batch", "ClassificationBatch", "ImageBatch", "MultiLabelBatch", "RegressionBatch"]
+__all__ = [
+    "Batch",
+    "ClassificationBatch",
+    "ImageBatch",
+    "MultiLabelBatch",
+    "RegressionBatch",
+    "SequenceBatch",
+    "TranslationBatch",
+]
 
 
 class RegressionBatch(NamedTuple):
@@ -61,4 +69,41 @@ class ImageBatch(NamedTuple):
     label: Tensor
 
 
-Batch = RegressionBatch | ClassificationBatch | MultiLabelBatch | ImageBatch
+class SequenceBatch(NamedTuple):
+    """Windows of a text, and the token after each token.
+
+    Attributes:
+        tokens: Token ids (batch, num_steps), int64 in [0, vocab_size).
+        label: The id that follows each of them (batch, num_steps), int64.
+        continues: Whether the window begins where the window in the same row of the batch before ended
+            (batch,), bool.
+    """
+
+    tokens: Tensor
+    label: Tensor
+    continues: Tensor
+
+
+class TranslationBatch(NamedTuple):
+    """Sentences of two languages, padded with ``<pad>`` to the longest of the batch.
+
+    Attributes:
+        source: Token ids of the source sentences, with ``<eos>`` at the end (batch, source_steps), int64.
+        source_length: Tokens without padding (batch,), int64, at least 1.
+        target: Token ids of the target sentences from ``<bos>`` to ``<eos>`` (batch, target_steps), int64.
+        target_length: Tokens without padding (batch,), int64, at least 2.
+        references: All translations known of each source, without ``<bos>`` and ``<eos>``
+            (batch, references, steps), int64, padded with -1. A word that the vocabulary lacks has an id of
+            its own, not below its size, so that no translation can match it. (batch, 0, 0) in training.
+    """
+
+    source: Tensor
+    source_length: Tensor
+    target: Tensor
+    target_length: Tensor
+    references: Tensor
+
+
+Batch = (
+    RegressionBatch | ClassificationBatch | MultiLabelBatch | ImageBatch | SequenceBatch | TranslationBatch
+)

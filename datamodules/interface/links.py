@@ -6,4 +6,7 @@ LINKED_VALUES = {
     "num_classes": "number of classes",
     "in_channels": "number of image channels",
     "image_size": "height and width of the images in pixels",
+    "vocab_size": "number of tokens in the vocabulary",
+    "source_vocab_size": "number of tokens in the vocabulary of the source language",
+    "target_vocab_size": "number of tokens in the vocabulary of the target language",
 }

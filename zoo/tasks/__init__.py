@@ -2,16 +2,21 @@
 
 from zoo.tasks.base import LRSchedulerCallable, NonFiniteLossError, OptimizerCallable, Task
 from zoo.tasks.classification import BinaryClassifier, Classifier, ImageClassifier, MultiLabelClassifier
+from zoo.tasks.language import LanguageModel
 from zoo.tasks.regression import Regressor
+from zoo.tasks.text import TextTask, TokenizerError
 
 __all__ = [
     "BinaryClassifier",
     "Classifier",
     "ImageClassifier",
     "LRSchedulerCallable",
+    "LanguageModel",
     "MultiLabelClassifier",
     "NonFiniteLossError",
     "OptimizerCallable",
     "Regressor",
     "Task",
+    "TextTask",
+    "TokenizerError",
 ]

@@ -3,7 +3,8 @@
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import lightning as L
@@ -112,6 +113,14 @@ class Task(L.LightningModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define measure()")
 
+    def derived_metrics(self, means: dict[str, float]) -> dict[str, float]:
+        """Metrics that follow from the means, as the perplexity follows from the loss."""
+        return {}
+
+    def network_inputs(self, batch: Any) -> tuple[Tensor, ...]:
+        """What the network takes of a batch, in the order of ``forward``."""
+        return (batch[0],)
+
     def example_batch(self, batch_size: int) -> Any:
         """A random batch of the form that the task expects, for tests, benchmarks and layer tables."""
         raise NotImplementedError(f"{type(self).__name__} must define example_batch()")
@@ -126,13 +135,20 @@ class Task(L.LightningModule):
     @torch.no_grad()
     def output_shape(self, inputs: Tensor) -> torch.Size:
         """Shape of the output for these inputs; leaves each layer's training or evaluation mode as it was."""
+        with self.evaluating():
+            shape: torch.Size = self(inputs).shape
+        return shape
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode; afterwards each layer has the mode that it had."""
         modes = [(module, module.training) for module in self.modules()]
         try:
-            shape: torch.Size = self.eval()(inputs).shape
+            self.eval()
+            yield
         finally:
             for module, training in modes:
                 module.training = training
-        return shape
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output."""
@@ -155,7 +171,7 @@ class Task(L.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Predictions for the inputs of a batch."""
-        output: Tensor = self(batch[0])
+        output: Tensor = self(*self.network_inputs(batch))
         return output
 
     def _add(self, stage: str, batch: Any) -> Tensor:
@@ -205,7 +221,8 @@ class Task(L.LightningModule):
         sums = self._sums["train"]
         before, examples_before = self._logged
         totals, examples = sums.totals(), sums.examples - examples_before
-        means = {f"train/{name}_step": (totals[name] - before.get(name, 0.0)) / examples for name in totals}
+        since = {name: (totals[name] - before.get(name, 0.0)) / examples for name in totals}
+        means = {f"train/{name}_step": v for name, v in {**since, **self.derived_metrics(since)}.items()}
         self._logged = (totals, sums.examples)
         self.log("train/loss_step", means["train/loss_step"], prog_bar=True, logger=False, on_step=True)
         self._log_to_files({**means, "lr": rate}, step)
@@ -238,8 +255,8 @@ class Task(L.LightningModule):
 
     def _log_epoch(self, stage: str) -> None:
         sums = self._sums[stage].over_processes(self.trainer.strategy, self.device)
-        for name, total in sums.totals().items():
-            value = total / sums.examples
+        means = {name: total / sums.examples for name, total in sums.totals().items()}
+        for name, value in {**means, **self.derived_metrics(means)}.items():
             # Equal on all processes already; sync_dist only tells Lightning so.
             self.log(f"{stage}/{name}", value, prog_bar=True, on_epoch=True, batch_size=1, sync_dist=True)
 
