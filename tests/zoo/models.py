@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import zoo
+from datamodules.interface.batches import SequenceBatch, TranslationBatch
 from zoo.tasks import Task
 
 
@@ -21,3 +23,36 @@ def tiny(name: str, **arguments: Any) -> Task:
 def count(module: nn.Module) -> int:
     """Number of parameters."""
     return sum(p.numel() for p in module.parameters())
+
+
+def inputs_of(model: Task, batch_size: int) -> tuple[Tensor, ...]:
+    """Random inputs of the network."""
+    return model.network_inputs(model.example_batch(batch_size))
+
+
+def example_inputs(model: Task) -> tuple[Tensor, ...]:
+    """``example_input_array``, which is one tensor or several."""
+    example: Any = model.example_input_array
+    return (example,) if isinstance(example, Tensor) else tuple(example)
+
+
+def other_inputs(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Others of the same shape: numbers are changed, ids of tokens stand in another order, lengths stay."""
+    return tuple(
+        3 * field + 1 if field.is_floating_point() else field.flip(1) if field.ndim > 1 else field
+        for field in inputs
+    )
+
+
+def count_predicted(batch: Any) -> int:
+    """How many predictions a batch asks for: one for each example, or for each token."""
+    if isinstance(batch, SequenceBatch):
+        return batch.label.numel()
+    if isinstance(batch, TranslationBatch):
+        return int((batch.target_length - 1).sum())
+    return len(batch[0])
+
+
+def cast(inputs: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The inputs, with this type where they are no ids or lengths."""
+    return tuple(field.to(dtype) if field.is_floating_point() else field for field in inputs)

@@ -18,7 +18,7 @@ from datamodules.interface.registry import Entry
 from datamodules.loaders import BatchSampler, TensorLoader
 from tests.zoo import state_dict_keys
 from tests.zoo.full_sizes import FULL_SIZES
-from tests.zoo.models import tiny
+from tests.zoo.models import cast, count_predicted, example_inputs, inputs_of, other_inputs, tiny
 from zoo._hparams import CLASS_PATH
 from zoo.tasks import Regressor, Task
 
@@ -72,7 +72,10 @@ SLOW_TO_TRACE = {
     "ResNeXt",
 }
 
-WIDTHS = ("in_features", "out_features", "in_channels", "num_classes", "image_size")
+WIDTHS = (
+    *("in_features", "out_features", "in_channels", "num_classes", "image_size"),
+    *("vocab_size", "source_vocab_size", "target_vocab_size", "hidden_size", "num_layers", "embed_dim"),
+)
 
 
 def arguments_of(name: str) -> dict[str, inspect.Parameter]:
@@ -99,25 +102,27 @@ every_model = pytest.mark.parametrize("name", NAMES)
 def test_output_is_finite_and_has_one_row_per_example(name: str, batch_size: int) -> None:
     model = tiny(name).eval()
     batch = model.example_batch(batch_size)
-    output = model(batch[0])
-    reference = model(model.example_batch(2)[0])
+    inputs = model.network_inputs(batch)
+    output = model(*inputs)
+    reference = model(*inputs_of(model, 2))
     assert output.shape == (batch_size, *reference.shape[1:])
     assert output.dtype == torch.float32
     assert output.isfinite().all()
-    assert batch[0].shape == (batch_size, *model.example_input_array.shape[1:])
-    assert model(model.example_input_array).shape == reference.shape
+    for field, example in zip(inputs, example_inputs(model), strict=True):
+        assert field.shape == (batch_size, *example.shape[1:])
+    assert model(*example_inputs(model)).shape == reference.shape
     loss, sums, examples = model.measure(batch)
     assert loss.shape == ()
     assert loss.isfinite()
-    assert examples == batch_size
+    assert examples == count_predicted(batch)
     assert all(value.shape == () and value.isfinite() for value in sums.values())
 
 
 @every_model
 def test_evaluation_is_deterministic(name: str) -> None:
     model = tiny(name).eval()
-    inputs = model.example_batch(4)[0]
-    torch.testing.assert_close(model(inputs), model(inputs), atol=0, rtol=0)
+    inputs = inputs_of(model, 4)
+    torch.testing.assert_close(model(*inputs), model(*inputs), atol=0, rtol=0)
 
 
 @every_model
@@ -145,13 +150,12 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(name: str) -> No
 @every_model
 def test_examples_do_not_mix_in_evaluation(name: str) -> None:
     model = tiny(name).eval()
-    inputs = model.example_batch(4)[0]
-    changed = inputs.clone()
-    changed[1:] = 3 * changed[1:] + 1
-    output, changed_output = model(inputs), model(changed)
+    inputs = inputs_of(model, 4)
+    changed = tuple(torch.cat([a[:1], b[1:]]) for a, b in zip(inputs, other_inputs(inputs), strict=True))
+    output, changed_output = model(*inputs), model(*changed)
     torch.testing.assert_close(output[0], changed_output[0], atol=1e-6, rtol=1e-6)
     assert not torch.allclose(output[1:], changed_output[1:])
-    torch.testing.assert_close(model(inputs[:1]), output[:1], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(model(*(field[:1] for field in inputs)), output[:1], atol=1e-6, rtol=1e-5)
 
 
 @every_model
@@ -198,7 +202,8 @@ def test_checkpoint_alone_brings_the_model_back(name: str, tmp_path: Path) -> No
     checkpoint = torch.load(path, weights_only=True)
     assert checkpoint["hyper_parameters"][CLASS_PATH] == f"zoo.{name}"
     loaded = zoo.MODELS[name].cls.load_from_checkpoint(path).eval()
-    torch.testing.assert_close(loaded(batch[0]), model.eval()(batch[0]), atol=0, rtol=0)
+    inputs = model.network_inputs(batch)
+    torch.testing.assert_close(loaded(*inputs), model.eval()(*inputs), atol=0, rtol=0)
     optimizer = loaded.build_optimizer([nn.Parameter(torch.zeros(1))])
     assert type(optimizer) is torch.optim.AdamW
     assert optimizer.defaults["lr"] == 0.0125
@@ -263,7 +268,7 @@ def test_full_size_has_the_derived_number_of_parameters(name: str) -> None:
     with torch.device("meta"):
         model = zoo.MODELS[name].cls(**arguments)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
-    assert model(model.example_input_array).shape[0] == 2
+    assert model(*example_inputs(model)).shape[0] == 2
 
 
 def another(argument: str, value: Any, entry: Entry) -> Any:
@@ -290,7 +295,7 @@ def test_what_may_differ_from_a_checkpoint_is_what_leaves_its_network_alone(name
     # Those of the data are always the checkpoint's; they change the inputs.
     fixed = {"optimizer", "lr_scheduler", "lr_scheduler_config", *LINKED_VALUES, *Task.start_arguments}
     model = tiny(name).eval()
-    inputs = model.example_batch(4)[0]
+    inputs = inputs_of(model, 4)
     for argument, parameter in arguments_of(name).items():
         if argument in fixed:
             continue
@@ -300,7 +305,7 @@ def test_what_may_differ_from_a_checkpoint_is_what_leaves_its_network_alone(name
         same = shapes == other_shapes
         if same:
             other.load_state_dict(model.state_dict())
-            same = torch.equal(other(inputs), model(inputs))
+            same = torch.equal(other(*inputs), model(*inputs))
         assert same == (argument in entry.cls.training_arguments), argument
 
 
@@ -311,9 +316,9 @@ def test_no_count_is_left_over() -> None:
 @every_model
 def test_export_gives_the_same_outputs(name: str) -> None:
     model = tiny(name).eval()
-    inputs = model.example_batch(2)[0]
-    exported = torch.export.export(model.net, (inputs,)).module()
-    torch.testing.assert_close(exported(inputs), model.net(inputs), atol=1e-6, rtol=1e-6)
+    inputs = inputs_of(model, 2)
+    exported = torch.export.export(model.net, inputs).module()
+    torch.testing.assert_close(exported(*inputs), model.net(*inputs), atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -321,34 +326,34 @@ def test_export_gives_the_same_outputs(name: str) -> None:
 )
 def test_compiling_in_place_leaves_keys_and_outputs_alone(name: str) -> None:
     model = tiny(name).eval()
-    inputs = model.example_batch(2)[0]
+    inputs = inputs_of(model, 2)
     keys = list(model.state_dict())
     with torch.no_grad():  # with gradients, torch warns of what the shape checks look at while it traces
-        expected = model(inputs)
+        expected = model(*inputs)
         model.net.compile(backend="eager")
-        torch.testing.assert_close(model(inputs), expected, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(model(*inputs), expected, atol=1e-6, rtol=1e-6)
     assert list(model.state_dict()) == keys
 
 
 @every_model
 def test_network_can_be_copied_and_pickled(name: str) -> None:
     model = tiny(name).eval()
-    inputs = model.example_batch(2)[0]
+    inputs = inputs_of(model, 2)
     for again in (copy.deepcopy(model.net), pickle.loads(pickle.dumps(model.net))):
-        torch.testing.assert_close(again(inputs), model(inputs), atol=0, rtol=0)
+        torch.testing.assert_close(again(*inputs), model(*inputs), atol=0, rtol=0)
         assert not {p.data_ptr() for p in again.parameters()} & {p.data_ptr() for p in model.parameters()}
 
 
 @every_model
 def test_moves_to_another_device_and_to_half_precision(name: str) -> None:
     model = tiny(name).eval()
-    inputs = model.example_batch(2)[0]
-    expected = model(inputs)
-    half = copy.deepcopy(model.net).to(torch.bfloat16)(inputs.bfloat16())
+    inputs = inputs_of(model, 2)
+    expected = model(*inputs)
+    half = copy.deepcopy(model.net).to(torch.bfloat16)(*cast(inputs, torch.bfloat16))
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), expected, atol=0.1, rtol=0.1)
     model.to("meta")
-    assert model(inputs.to("meta")).device.type == "meta"
+    assert model(*(field.to("meta") for field in inputs)).device.type == "meta"
 
 
 @every_model
@@ -398,8 +403,8 @@ def test_dropout_of_one_and_a_half_is_refused_and_zero_accepted(name: str, argum
     with pytest.raises(ValueError, match=r"is 1\.5, but must be in \[0, 1\)"):
         tiny(name, **{argument: dropout(1.5)})
     model = tiny(name, **{argument: dropout(0)})
-    inputs = model.example_batch(3)[0]
-    torch.testing.assert_close(model(inputs), model(inputs))  # in training
+    inputs = inputs_of(model, 3)
+    torch.testing.assert_close(model(*inputs), model(*inputs))  # in training
 
 
 @every_model
@@ -413,11 +418,12 @@ def test_wrong_targets_are_refused_not_broadcast(name: str) -> None:
     """Targets (batch,) against predictions (batch, 1) would else make a (batch, batch) loss."""
     model = tiny(name)
     batch = model.example_batch(3)
-    inputs, target = batch
-    wrong: Tensor = target[:, :1].squeeze(1) if target.ndim >= 2 else target[:, None].expand(3, 2)
+    field = next(name for name in ("target_length", "target", "label", "labels") if hasattr(batch, name))
+    target: Tensor = getattr(batch, field)
+    wrong = target[:, :1].squeeze(1) if target.ndim >= 2 else target[:, None].expand(3, 2)
     if isinstance(model, Regressor):
         refused = pytest.raises(ValueError, match="the model predicts")
     else:
         refused = pytest.raises((ValueError, RuntimeError, TypeError))
     with refused:
-        model.measure(type(batch)(inputs, wrong))
+        model.measure(batch._replace(**{field: wrong}))
