@@ -10,12 +10,14 @@ import logging
 import os
 import sys
 import tarfile
+import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from io import BufferedIOBase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import cast
 
 from datamodules.interface.errors import DataError
@@ -37,10 +39,10 @@ class RemoteFile:
     Attributes:
         name: Its public name; with the suffix ``.gz`` it is a gzip file.
         urls: Where it can be had, the first choice first.
-        sha256: SHA-256 of the unpacked content.
+        sha256: SHA-256 of the unpacked content; of a ``.zip``, of the archive itself.
         sha1: SHA-1 of the content, likewise.
-        members_md5: For a ``.tar.gz``, the MD5 of each file in it that is used, by its name without folders.
-            Such an archive may lie there unpacked: a folder with these files.
+        members_md5: For a ``.tar.gz`` or a ``.zip``, the MD5 of each file in it that is used, by its name as
+            in :func:`read_members`. Such an archive may lie there unpacked: a folder with these files.
     """
 
     name: str
@@ -113,8 +115,8 @@ def read_members(places: Sequence[Path], names: Sequence[str]) -> dict[str, byte
     """The content of some files, by name, from the first of these folders and archives that exists.
 
     Args:
-        places: Folders that hold the files, and ``.tar.gz`` files that hold them in some folder.
-        names: Names of the files without folders.
+        places: Folders that hold the files, and ``.tar.gz`` and ``.zip`` files that hold them in some folder.
+        names: Names of the files, or the ends of their paths, such as ``one.txt`` or ``train/one.txt``.
 
     Raises:
         DataError: If no place exists, or a file cannot be read from the first that does.
@@ -200,20 +202,34 @@ def _members(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
                 missing.remove(name)
                 yield name, (path / name).read_bytes()
     else:
-        try:
-            with _open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
-                    content = archive.extractfile(member) if member.isreg() else None
-                    name = PurePosixPath(member.name).name
-                    if content is not None and name in missing:
-                        missing.remove(name)
-                        yield name, content.read()
-                    if not missing:
-                        break
-        except tarfile.TarError as error:
-            raise _BadFileError(f"is damaged: it is no complete tar archive ({error})") from error
+        with _archive(path) as members:
+            for member, read in members:
+                name = next((name for name in missing if f"/{member}".endswith(f"/{name}")), None)
+                if name is not None:
+                    missing.remove(name)
+                    yield name, read()
+                if not missing:
+                    break
     if missing:
         raise _BadFileError(f"is not complete: it holds no {missing[0]}")
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Iterator[tuple[str, Callable[[], bytes]]]]:
+    """The path of each file in an archive, and what reads it before the next one is asked for."""
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as packed:
+                files = (member for member in packed.infolist() if not member.is_dir())
+                yield ((member.filename, partial(packed.read, member)) for member in files)
+        else:
+            with _open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+                regular = ((m.name, tar.extractfile(m)) for m in tar if m.isreg())
+                yield ((name, content.read) for name, content in regular if content is not None)
+    except tarfile.TarError as error:
+        raise _BadFileError(f"is damaged: it is no complete tar archive ({error})") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last if it is encrypted
+        raise _BadFileError(f"is damaged: it is no complete zip archive ({error})") from error
 
 
 def _download(file: RemoteFile, target: Path) -> None:

@@ -10,6 +10,7 @@ import io
 import pickle
 import struct
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,17 @@ def tar_gz(files: dict[str, bytes], *, folder: str = "cifar-10-batches-py") -> b
             member = tarfile.TarInfo(f"{folder}/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def zipped(files: dict[str, bytes], *, folder: str = "files", compressed: bool = True) -> bytes:
+    """A zip archive with these files in a folder."""
+    packed = io.BytesIO()
+    kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(packed, "w", kind) as archive:
+        archive.writestr(f"{folder}/", b"")
+        for name, content in files.items():
+            archive.writestr(f"{folder}/{name}", content)
     return packed.getvalue()
 
 

@@ -18,7 +18,7 @@ import pytest
 from datamodules import _download
 from datamodules._download import RemoteFile, get_file, read_file, read_members
 from datamodules.interface.errors import DataError
-from tests.datamodules.fixtures import tar_gz
+from tests.datamodules.fixtures import tar_gz, zipped
 
 CONTENT = b"the data\n" * 5000
 PACKED = gzip.compress(CONTENT, mtime=0)
@@ -290,53 +290,84 @@ def test_sha1_is_that_of_the_file(server: Server, tmp_path: Path) -> None:
 FILES = {"one": b"1" * 3000, "two": b"2" * 5000}
 
 
-def archive(*urls: str) -> RemoteFile:
+def archive(*urls: str, suffix: str = ".tar.gz") -> RemoteFile:
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in FILES.items()}
-    return RemoteFile(name="files.tar.gz", members_md5=md5, urls=urls)
+    return RemoteFile(name=f"files{suffix}", members_md5=md5, urls=urls)
 
 
+PACKERS = {".tar.gz": tar_gz, ".zip": zipped}
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
 @pytest.mark.parametrize("folder", ["files", "another/folder"])
 def test_an_archive_is_downloaded_and_its_files_are_checked(
-    server: Server, tmp_path: Path, folder: str
+    server: Server, tmp_path: Path, folder: str, suffix: str
 ) -> None:
-    packed = tar_gz({"notes": b"not used"} | FILES, folder=folder)
-    server.answers["/files.tar.gz"] = packed
-    target = get_file(archive(server.url + "/files.tar.gz"), [tmp_path / "files.tar.gz"])
+    packed = PACKERS[suffix]({"notes": b"not used"} | FILES, folder=folder)
+    server.answers["/files"] = packed
+    name = f"files{suffix}"
+    target = get_file(archive(server.url + "/files", suffix=suffix), [tmp_path / name])
     assert target.read_bytes() == packed
-    assert visible(tmp_path) == ["files.tar.gz"]
+    assert visible(tmp_path) == [name]
     assert read_members([target], ["two", "one"]) == FILES
     assert read_members([target], ["two"]) == {"two": FILES["two"]}
 
 
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path, suffix: str) -> None:
+    files = {"old/one": b"old", "new/one": b"new", "new/someone": b"other"}
+    (tmp_path / f"files{suffix}").write_bytes(PACKERS[suffix](files, folder="files"))
+    places = [tmp_path / f"files{suffix}"]
+    assert read_members(places, ["new/one"]) == {"new/one": b"new"}
+    assert read_members(places, ["files/new/one", "old/one"]) == {"files/new/one": b"new", "old/one": b"old"}
+    with pytest.raises(DataError, match="is not complete: it holds no w/one"):
+        read_members(places, ["w/one"])
+
+
 PACKED_FILES = tar_gz(FILES)
+ZIPPED_FILES = zipped(FILES)
+NO_GZIP = "is damaged: it is no complete gzip file"
+NO_ZIP = "is damaged: it is no complete zip archive"
 BAD_ARCHIVES = {
-    "an error page": (b"<html>moved</html>", "is damaged: it is no complete gzip file"),
-    "truncated": (PACKED_FILES[: len(PACKED_FILES) // 2], "is damaged: it is no complete gzip file"),
-    "no archive": (PACKED, "is damaged: it is no complete tar archive"),
-    "a file missing": (tar_gz({"one": FILES["one"]}), "is not complete: it holds no two"),
-    "a file changed": (tar_gz(FILES | {"two": b"3"}), "two in it has the wrong content: its MD5 is"),
+    "an error page": (".tar.gz", b"<html>moved</html>", NO_GZIP),
+    "truncated": (".tar.gz", PACKED_FILES[: len(PACKED_FILES) // 2], NO_GZIP),
+    "no archive": (".tar.gz", PACKED, "is damaged: it is no complete tar archive"),
+    "a file missing": (".tar.gz", tar_gz({"one": FILES["one"]}), "is not complete: it holds no two"),
+    "a file changed": (
+        ".tar.gz",
+        tar_gz(FILES | {"two": b"3"}),
+        "two in it has the wrong content: its MD5 is",
+    ),
+    "zip: an error page": (".zip", b"<html>moved</html>", NO_ZIP),
+    "zip: truncated": (".zip", ZIPPED_FILES[: len(ZIPPED_FILES) // 2], NO_ZIP),
+    "zip: a file missing": (".zip", zipped({"one": FILES["one"]}), "is not complete: it holds no two"),
+    "zip: a file changed": (
+        ".zip",
+        zipped(FILES | {"two": b"3"}),
+        "two in it has the wrong content: its MD5",
+    ),
+    "zip: a byte changed": (".zip", zipped(FILES, compressed=False).replace(b"22", b"23", 1), NO_ZIP),
 }
 
 
 @pytest.mark.parametrize("bad", BAD_ARCHIVES)
 def test_a_bad_archive_is_named_and_nothing_is_left(server: Server, tmp_path: Path, bad: str) -> None:
-    body, cause = BAD_ARCHIVES[bad]
-    server.answers["/files.tar.gz"] = body
-    with pytest.raises(
-        DataError, match=rf"files.tar.gz \(the download {cause}.*by hand: {tmp_path}"
-    ) as caught:
-        get_file(archive(server.url + "/files.tar.gz"), [tmp_path / "files.tar.gz"])
+    suffix, body, cause = BAD_ARCHIVES[bad]
+    name = f"files{suffix}"
+    server.answers[f"/{name}"] = body
+    with pytest.raises(DataError, match=rf"{name} \(the download {cause}.*by hand: {tmp_path}") as caught:
+        get_file(archive(f"{server.url}/{name}", suffix=suffix), [tmp_path / name])
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []  # not even a lock
 
 
 @pytest.mark.parametrize("bad", BAD_ARCHIVES)
 def test_a_bad_archive_that_was_there_is_named_and_left(tmp_path: Path, bad: str) -> None:
-    body, cause = BAD_ARCHIVES[bad]
-    path = tmp_path / "files.tar.gz"
+    suffix, body, cause = BAD_ARCHIVES[bad]
+    path = tmp_path / f"files{suffix}"
     path.write_bytes(body)
     with pytest.raises(DataError, match=rf"^{path} {cause}.*it was left as it is") as caught:
-        get_file(archive("http://127.0.0.1:9/never-asked"), [path])
+        get_file(archive("http://127.0.0.1:9/never-asked", suffix=suffix), [path])
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == body
 
