@@ -4,17 +4,24 @@ import ast
 import inspect
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import torch
-from torch import Tensor
 
 import datamodules
 from datamodules import _download
 from datamodules.base import ZooDataModule
-from datamodules.interface.batches import Batch, ClassificationBatch, ImageBatch, RegressionBatch
+from datamodules.interface.batches import (
+    Batch,
+    ClassificationBatch,
+    ImageBatch,
+    RegressionBatch,
+    SequenceBatch,
+    TranslationBatch,
+)
 from datamodules.interface.errors import DataError
 from datamodules.interface.links import LINKED_VALUES
 from tests.datamodules.fixtures import BUILDERS
@@ -66,13 +73,21 @@ def batches(data: ZooDataModule, split: str) -> list[Batch]:
     return list(getattr(data, f"{split}_dataloader")())
 
 
+def examples_of(batches: Iterable[Batch]) -> list[bytes]:
+    """The examples of batches, as bytes that can be compared, without padding and without references."""
+    found = []
+    for batch in batches:
+        for i in range(len(batch[0])):
+            fields = [field[i] for field in batch]
+            if isinstance(batch, TranslationBatch):
+                fields = [fields[0][: fields[1]], fields[2][: fields[3]]]
+            found.append(b"|".join(field.numpy().tobytes() for field in fields))
+    return found
+
+
 def examples(data: ZooDataModule, split: str) -> list[bytes]:
     """The examples of a split, as bytes that can be compared."""
-    return [
-        b"|".join(field[i].numpy().tobytes() for field in batch)
-        for batch in batches(data, split)
-        for i in range(len(batch[0]))
-    ]
+    return examples_of(batches(data, split))
 
 
 @pytest.fixture(params=NAMES)
@@ -109,6 +124,20 @@ def test_batches_are_what_the_task_expects(data: ZooDataModule) -> None:
                 assert (batch.label.dtype, batch.label.ndim) == (torch.int64, 1)
             elif isinstance(batch, ClassificationBatch):
                 assert (batch.features.dtype, batch.label.dtype) == (torch.float32, torch.int64)
+            elif isinstance(batch, SequenceBatch):
+                assert (batch.tokens.dtype, batch.tokens.ndim) == (torch.int64, 2)
+                assert (batch.label.dtype, batch.label.shape) == (torch.int64, batch.tokens.shape)
+                assert (batch.continues.dtype, batch.continues.ndim) == (torch.bool, 1)
+                assert torch.equal(batch.label[:, :-1], batch.tokens[:, 1:])
+            elif isinstance(batch, TranslationBatch):
+                assert {field.dtype for field in batch} == {torch.int64}
+                assert [field.ndim for field in batch] == [2, 1, 2, 1, 3]
+                # As wide as the longest, each longer than nothing.
+                assert batch.source_length.min() >= 1
+                assert batch.source.shape[1] == batch.source_length.max()
+                assert batch.target_length.min() >= 2
+                assert batch.target.shape[1] == batch.target_length.max()
+                assert (batch.references.numel() == 0) == (split == "train")
             else:
                 assert isinstance(batch, RegressionBatch)
                 assert (batch.features.dtype, batch.target.dtype) == (torch.float32, torch.float32)
@@ -124,6 +153,16 @@ def test_values_are_known_before_setup_and_are_those_of_the_batches(
     for split in SPLITS:
         for raw in batches(data, split):
             batch = data.on_after_batch_transfer(raw, 0)
+            if isinstance(batch, SequenceBatch):
+                assert batch.tokens.min() >= 0
+                assert max(batch.tokens.max(), batch.label.max()) < values["vocab_size"]
+                assert values["vocab_size"] == len(data.tokenizers["text"])
+                continue
+            if isinstance(batch, TranslationBatch):
+                assert min(batch.source.min(), batch.target.min()) >= 0
+                assert batch.source.max() < values["source_vocab_size"] == len(data.tokenizers["source"])
+                assert batch.target.max() < values["target_vocab_size"] == len(data.tokenizers["target"])
+                continue
             inputs, target = batch
             if isinstance(batch, ImageBatch):
                 assert batch.image.dtype == torch.float32
@@ -160,22 +199,22 @@ def test_evaluation_comes_in_the_same_order_each_time(data: ZooDataModule) -> No
 
 def test_training_comes_in_another_order_each_epoch(data: ZooDataModule) -> None:
     loader = data.train_dataloader()
-    epochs = [torch.cat([batch[0].flatten(1) for batch in loader]) for _ in range(10)]
-    assert all(torch.equal(e.sort(dim=0).values, epochs[0].sort(dim=0).values) for e in epochs)
-    orders = {e.numpy().tobytes() for e in epochs}
+    epochs = [examples_of(loader) for _ in range(10)]
+    assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
+    orders = {tuple(epoch) for epoch in epochs}
     assert (len(orders) > 1) == (len(epochs[0]) > 1)
 
 
 def test_setup_reads_once(data: ZooDataModule, tmp_path: Path) -> None:
-    def tensors() -> list[Tensor]:
-        return [field for batch in data.splits.values() for field in batch]
+    def contents() -> list[Any]:
+        """Splits, tokenizers and what else it read."""
+        held = [value for _, value in sorted(vars(data).items()) if isinstance(value, dict | list)]
+        return held + [entry for value in held if isinstance(value, dict) for entry in value.values()]
 
-    before = tensors()
-    state = {key: value for key, value in vars(data).items() if isinstance(value, dict | list)}
+    before = contents()
     shutil.rmtree(tmp_path / "files")
     data.setup()
-    assert all(a is b for a, b in zip(before, tensors(), strict=True))
-    assert all(vars(data)[key] is value for key, value in state.items())
+    assert all(a is b for a, b in zip(before, contents(), strict=True))
 
 
 def test_setup_does_not_read_a_file_that_was_removed_before(
