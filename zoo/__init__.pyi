@@ -41,6 +41,11 @@ from .optim.schedules import InverseSqrtDecay as InverseSqrtDecay
 from .optim.schedules import PolynomialDecay as PolynomialDecay
 from .optim.schedules import WarmupConstant as WarmupConstant
 from .optim.schedules import WarmupCosine as WarmupCosine
+from .rnn.autoregressive import AutoRegressive as AutoRegressive
+from .rnn.language import GRULM as GRULM
+from .rnn.language import LSTMLM as LSTMLM
+from .rnn.language import RNNLM as RNNLM
+from .rnn.language import DeepGRULM as DeepGRULM
 from .scratch.lenet import BNLeNetScratch as BNLeNetScratch
 from .scratch.linear import LinearRegressionScratch as LinearRegressionScratch
 from .scratch.linear import SoftmaxRegressionScratch as SoftmaxRegressionScratch

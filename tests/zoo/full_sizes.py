@@ -93,9 +93,16 @@ FULL_SIZES: dict[str, tuple[dict[str, Any], int]] = {
     ),
     "AnyNet": ({}, (9 * 32 + 32 + 64) + REGNETX32_STAGES + 81 * 10),
     # LeNet without padding, 16 maps of 4 x 4, and two numbers for each normalised channel.
+    "AutoRegressive": ({}, 4 + 1),
     "BNLeNet": ({}, 156 + 2416 + 120 * 257 + 10164 + 850 + 2 * (6 + 16 + 120 + 84)),
     "BNLeNetScratch": ({}, 156 + 2416 + 120 * 257 + 10164 + 850 + 2 * (6 + 16 + 120 + 84)),
     "ChimeraMLP": ({}, (20 * 64 + 64) + (64 * 32 + 32) + (32 * 16 + 16) + (16 * 20 + 20) + (20 * 20 + 20)),
+    # One-hot vectors of 28 tokens, h units: 28 * h + h * h + 2 * h for each gate, since torch has two biases;
+    # h * h + h * h + 2 * h in a second layer; then a linear layer.
+    "DeepGRULM": ({"vocab_size": 28}, 3 * (28 * 32 + 32 * 32 + 64) + 3 * (2 * 32 * 32 + 64) + 33 * 28),
+    "GRULM": ({"vocab_size": 28}, 3 * (28 * 32 + 32 * 32 + 64) + 33 * 28),
+    "LSTMLM": ({"vocab_size": 28}, 4 * (28 * 32 + 32 * 32 + 64) + 33 * 28),
+    "RNNLM": ({"vocab_size": 28}, (28 * 32 + 32 * 32 + 64) + 33 * 28),
     "DenseNet": (
         {},
         (49 * 64 + 64 + 128) + BOOK_DENSE_LAYERS + BOOK_TRANSITIONS + 2 * 248 + 249 * 10,

@@ -1,0 +1,218 @@
+"""Recurrent networks that read tokens and say which comes next (sections 9.4, 9.6, 10.1 to 10.3)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from zoo._checks import check_choice, check_fraction, check_positive
+
+__all__ = ["CELLS", "OneHot", "RecurrentNetwork", "State", "make_rnn"]
+
+State = tuple[Tensor, ...]
+"""The hidden state of all layers (num_layers, batch, hidden_size), and an LSTM's memory cells beside it."""
+
+
+def _rnn_step(x: Tensor, state: State, weights: Sequence[Tensor]) -> State:
+    return (torch.rnn_tanh_cell(x, *state, *weights),)
+
+
+def _lstm_step(x: Tensor, state: State, weights: Sequence[Tensor]) -> State:
+    return torch.lstm_cell(x, state, *weights)
+
+
+def _gru_step(x: Tensor, state: State, weights: Sequence[Tensor]) -> State:
+    return (torch.gru_cell(x, *state, *weights),)
+
+
+CELLS: dict[str, tuple[Callable[..., nn.RNNBase], Callable[[Tensor, State, Sequence[Tensor]], State]]] = {
+    "rnn": (nn.RNN, _rnn_step),
+    "lstm": (nn.LSTM, _lstm_step),
+    "gru": (nn.GRU, _gru_step),
+}
+"""By name: torch's network, and one step of one of its layers with the same weights."""
+
+
+def make_rnn(
+    cell: str,
+    in_features: int,
+    hidden_size: int,
+    *,
+    num_layers: int = 1,
+    dropout: float = 0.0,
+    bidirectional: bool = False,
+) -> nn.RNNBase:
+    """Torch's network of this kind, on sequences (batch, num_steps, in_features).
+
+    Args:
+        cell: ``rnn`` (tanh), ``lstm`` or ``gru``.
+        in_features: Numbers for each step.
+        hidden_size: Hidden units of each layer.
+        num_layers: Layers.
+        dropout: Drop probability between layers, in [0, 1).
+        bidirectional: Whether each layer reads backwards too.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    check_choice("cell", cell, CELLS)
+    for name, value in (("in_features", in_features), ("hidden_size", hidden_size)):
+        check_positive(name, value)
+    check_positive("num_layers", num_layers)
+    check_fraction("dropout", dropout)
+    between = dropout if num_layers > 1 else 0.0  # there is no between in one layer, of which torch warns
+    return CELLS[cell][0](
+        in_features,
+        hidden_size,
+        num_layers,
+        batch_first=True,
+        dropout=between,
+        bidirectional=bidirectional,
+    )
+
+
+class OneHot(nn.Module):
+    """Ids as vectors with a single one (section 9.5.2.1).
+
+    Args:
+        vocab_size: Number of ids.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        check_positive("vocab_size", vocab_size)
+        self.vocab_size = vocab_size
+
+    def forward(
+        self, tokens: Int[Tensor, "batch num_steps"], dtype: torch.dtype
+    ) -> Float[Tensor, "batch num_steps vocab_size"]:
+        """The vectors; ``F.one_hot`` makes integers, which takes six times as long."""
+        zeros = torch.zeros(*tokens.shape, self.vocab_size, dtype=dtype, device=tokens.device)
+        return zeros.scatter_(2, tokens[:, :, None], 1.0)
+
+
+class RecurrentNetwork(nn.Module):
+    """One-hot vectors or embeddings, recurrent layers, and a linear layer with a logit for each token.
+
+    Args:
+        cell: ``rnn`` (tanh), ``lstm`` or ``gru``.
+        vocab_size: Number of tokens.
+        hidden_size: Hidden units of each layer (the book's ``num_hiddens``).
+        num_layers: Recurrent layers, each on the outputs of the one below.
+        dropout: Drop probability in [0, 1) of the outputs of each recurrent layer, the last one's included
+            (Zaremba et al., 2014), so that it is of use with one layer too.
+        embed_dim: Numbers in the embedding of a token; None for one-hot vectors.
+        tie_embeddings: Whether the embeddings are the weights of the linear layer too (Press and Wolf, 2017);
+            ``embed_dim`` must then be ``hidden_size``.
+        randomized_truncation: Probability in (0, 1] that, in training, the gradient flows from a step to the
+            one before it, see :meth:`forward`; None for the whole gradient.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        vocab_size: int,
+        hidden_size: int,
+        *,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        embed_dim: int | None = None,
+        tie_embeddings: bool = False,
+        randomized_truncation: float | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive("vocab_size", vocab_size)
+        if embed_dim is not None:
+            check_positive("embed_dim", embed_dim)
+        if tie_embeddings and embed_dim != hidden_size:
+            raise ValueError(
+                f"embed_dim is {embed_dim!r}, but must be {hidden_size}, the hidden_size, for tie_embeddings"
+            )
+        if randomized_truncation is not None and not 0 < randomized_truncation <= 1:
+            raise ValueError(f"randomized_truncation is {randomized_truncation!r}, but must be in (0, 1]")
+        self.randomized_truncation = randomized_truncation
+        self.embedding = OneHot(vocab_size) if embed_dim is None else nn.Embedding(vocab_size, embed_dim)
+        self.rnn = make_rnn(
+            cell, embed_dim or vocab_size, hidden_size, num_layers=num_layers, dropout=dropout
+        )
+        self._step = CELLS[cell][1]
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden_size, vocab_size)
+        if tie_embeddings:
+            assert isinstance(self.embedding, nn.Embedding)
+            self.embedding.weight = self.head.weight  # drawn as the head's: the logits are small at first
+
+    def forward(self, tokens: Int[Tensor, "batch num_steps"]) -> Float[Tensor, "batch num_steps vocab_size"]:
+        """The logits of the token after each token, from a state of zeros.
+
+        With randomized truncation (section 9.7.1.3; Tallec and Ollivier, 2017) the gradient from a step to
+        the one before it is cut with probability 1 - p, and is divided by p where it is not, for each step of
+        each sequence on its own. The gradient's mean is then the whole gradient, and the logits are as ever.
+        """
+        return self.run(tokens, None)[0]
+
+    def run(
+        self, tokens: Int[Tensor, "batch num_steps"], state: State | None
+    ) -> tuple[Float[Tensor, "batch num_steps vocab_size"], State]:
+        """The logits, and the state after the last token, from a state (None: zeros)."""
+        output, state = self._recur(self._embed(tokens), state)
+        return self.head(self.dropout(output)), state
+
+    def advance(
+        self, tokens: Int[Tensor, "batch num_steps"], state: State | None
+    ) -> tuple[Float[Tensor, "batch vocab_size"], State]:
+        """The logits of the token after these, and the state, from a state (None: zeros).
+
+        A single token goes through the cells, which takes a third of the time of torch's whole sequences.
+        """
+        x = self._embed(tokens)
+        if tokens.shape[1] > 1 or state is None:
+            output, state = self._recur(x, state)
+            last = output[:, -1]
+        else:
+            last, state = self._step_all(x[:, 0], state)
+        return self.head(self.dropout(last)), state
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        if isinstance(self.embedding, OneHot):
+            return self.embedding(tokens, self.head.weight.dtype)  # type: ignore[no-any-return]  # as below
+        return self.embedding(tokens)  # type: ignore[no-any-return]  # a module's call says nothing
+
+    def _recur(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The last layer's outputs (batch, num_steps, hidden_size) and the state."""
+        if self.training and self.randomized_truncation is not None:
+            return self._recur_truncated(x, state, self.randomized_truncation)
+        if isinstance(self.rnn, nn.LSTM):
+            return self.rnn(x, state)  # type: ignore[no-any-return]  # as above
+        output, hidden = self.rnn(x, None if state is None else state[0])
+        return output, (hidden,)
+
+    def _recur_truncated(self, x: Tensor, state: State | None, p: float) -> tuple[Tensor, State]:
+        """The same step by step, with the gradient between steps cut at random."""
+        batch, steps, _ = x.shape
+        if state is None:
+            zeros = x.new_zeros(self.rnn.num_layers, batch, self.rnn.hidden_size)
+            state = (zeros,) * (2 if isinstance(self.rnn, nn.LSTM) else 1)
+        flows = (torch.rand(steps, batch, 1, device=x.device) < p).to(x.dtype) / p
+        outputs = []
+        for x_t, flow in zip(x.unbind(1), flows, strict=True):
+            # Values stay as they are: the difference is 0.
+            state = tuple(part.detach() + flow * (part - part.detach()) for part in state)
+            last, state = self._step_all(x_t, state)
+            outputs.append(last)
+        return torch.stack(outputs, dim=1), state
+
+    def _step_all(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step of all layers: the last one's output (batch, hidden_size) and the state."""
+        layers = []
+        for i, weights in enumerate(self.rnn.all_weights):
+            if i > 0:
+                x = F.dropout(x, self.dropout.p, self.training)
+            layers.append(self._step(x, tuple(part[i] for part in state), weights))
+            x = layers[-1][0]
+        return x, tuple(torch.stack(parts) for parts in zip(*layers, strict=True))
