@@ -4,6 +4,7 @@ from .curves import Curves as Curves
 from .features import FeatureMaps as FeatureMaps
 from .layer_health import LayerHealth as LayerHealth
 from .metrics_csv import MetricsCSV as MetricsCSV
+from .multi_step import MultiStepPredictions as MultiStepPredictions
 from .predictions import Predictions as Predictions
 from .progress import PlainProgress as PlainProgress
 from .progress import RichProgress as RichProgress

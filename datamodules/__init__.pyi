@@ -7,10 +7,14 @@ from .tabular.airfoil import AirfoilNoise as AirfoilNoise
 from .tabular.csv_table import CSVTable as CSVTable
 from .tabular.house_prices import HousePrices as HousePrices
 from .tabular.house_prices import HouseTiny as HouseTiny
+from .tabular.sine_wave import SineWave as SineWave
 from .tabular.synthetic import EdgeImage as EdgeImage
 from .tabular.synthetic import SyntheticHighDimensional as SyntheticHighDimensional
 from .tabular.synthetic import SyntheticRegression as SyntheticRegression
 from .tabular.synthetic import SyntheticSines as SyntheticSines
+from .text.time_machine import TimeMachine as TimeMachine
+from .text.english_french import EnglishFrench as EnglishFrench
+from .text.parallel_text import ParallelText as ParallelText
 from .vision.augment import Augmentation as Augmentation
 from .vision.cifar10 import CIFAR10 as CIFAR10
 from .vision.digits import Digits as Digits

@@ -94,6 +94,7 @@ def complete(
         config["devices"] = 1
     if command == "fit" and trial is None:
         own += [zoo_callbacks.Curves(), zoo_callbacks.Predictions(), zoo_callbacks.FeatureMaps()]
+        own.append(zoo_callbacks.MultiStepPredictions())
     if command == "test":
         own.append(zoo_callbacks.Predictions())
     if command != "predict":

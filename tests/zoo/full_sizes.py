@@ -92,8 +92,8 @@ FULL_SIZES: dict[str, tuple[dict[str, Any], int]] = {
         + 4097 * (4096 + 10),
     ),
     "AnyNet": ({}, (9 * 32 + 32 + 64) + REGNETX32_STAGES + 81 * 10),
-    # LeNet without padding, 16 maps of 4 x 4, and two numbers for each normalised channel.
     "AutoRegressive": ({}, 4 + 1),
+    # LeNet without padding, 16 maps of 4 x 4, and two numbers for each normalised channel.
     "BNLeNet": ({}, 156 + 2416 + 120 * 257 + 10164 + 850 + 2 * (6 + 16 + 120 + 84)),
     "BNLeNetScratch": ({}, 156 + 2416 + 120 * 257 + 10164 + 850 + 2 * (6 + 16 + 120 + 84)),
     "ChimeraMLP": ({}, (20 * 64 + 64) + (64 * 32 + 32) + (32 * 16 + 16) + (16 * 20 + 20) + (20 * 20 + 20)),
@@ -161,6 +161,16 @@ FULL_SIZES: dict[str, tuple[dict[str, Any], int]] = {
     "ResNet": ({}, (3 * 49 * 64 + 128) + RESNET50_STAGES + 2049 * 1000),
     "ResNet18": ({}, (49 * 64 + 64 + 128) + BOOK_RESNET_STAGES + 513 * 10),
     "ResNet18Small": ({}, (9 * 64 + 64 + 128) + BOOK_RESNET_STAGES + 513 * 10),
+    # Each layer has three gates; the decoder's first one sees embedding and context.
+    "Seq2Seq": (
+        {"source_vocab_size": 194, "target_vocab_size": 214},
+        194 * 256
+        + 2 * 3 * (256 * 256 + 256 * 256 + 2 * 256)
+        + 214 * 256
+        + 3 * (512 * 256 + 256 * 256 + 2 * 256)
+        + 3 * (256 * 256 + 256 * 256 + 2 * 256)
+        + 257 * 214,
+    ),
     "SharedMLP": ({}, (4 * 8 + 8) + (8 * 8 + 8) + (8 + 1)),
     "SoftmaxRegression": ({}, 784 * 10 + 10),
     "SoftmaxRegressionScratch": ({}, 784 * 10 + 10),
