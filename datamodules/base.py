@@ -9,12 +9,12 @@ import torch
 
 from datamodules.interface.batches import Batch
 from datamodules.interface.errors import DataError
-from datamodules.loaders import BatchSampler, TensorLoader, WorkerLoader
+from datamodules.loaders import BatchSampler, ResumableLoader, TensorLoader
 
 __all__ = ["BatchSize", "NewData", "ZooDataModule", "default_data_dir"]
 
 BatchSize = int | Literal["full"]
-Loader = TensorLoader | WorkerLoader
+Loader = ResumableLoader
 
 
 def default_data_dir() -> str:
@@ -148,7 +148,7 @@ class ZooDataModule(L.LightningDataModule):
 
     # Checkpoints
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """How far training has come in its epoch.
 
         Lightning saves the loaders' states too, but does not restore them when ``configure_optimizers`` asked
@@ -156,6 +156,6 @@ class ZooDataModule(L.LightningDataModule):
         """
         return {} if self._train_loader is None else self._train_loader.state_dict()
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the next training loader go on where the checkpoint was saved."""
         self._train_state = state_dict

@@ -1,7 +1,8 @@
 """Loaders that index whole batches and can be resumed: what both kinds share is the sampler and the state."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.interface.batches import Batch
 from datamodules.interface.errors import DataError
 
-__all__ = ["BatchSampler", "TensorLoader", "WorkerLoader"]
+__all__ = ["BatchSampler", "ResumableLoader", "TensorLoader", "WorkerLoader"]
 
 
 def _worker_context() -> BaseContext:
@@ -81,7 +82,7 @@ class BatchSampler:
     def __len__(self) -> int:
         return -(-self.share // self.batch_size)
 
-    def batches(self) -> tuple[Tensor, ...]:
+    def batches(self) -> Sequence[Tensor]:
         """Index tensors (batch,), int64, of the current epoch; none if this process has no share."""
         if self.share == 0:
             return ()  # torch.split makes one empty batch of nothing
@@ -93,8 +94,12 @@ class BatchSampler:
         return torch.split(order[self.rank :: self.world_size][: self.share], self.batch_size)
 
 
-class _ResumableLoader:
-    """Iterates over the sampler's batches and knows how far it has come."""
+class ResumableLoader(ABC):
+    """Iterates over the sampler's batches and knows how far it has come.
+
+    Args:
+        batch_sampler: What the batches are.
+    """
 
     def __init__(self, batch_sampler: BatchSampler) -> None:
         self.batch_sampler = batch_sampler
@@ -105,7 +110,11 @@ class _ResumableLoader:
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
-    def _remaining(self) -> tuple[Tensor, ...]:
+    @abstractmethod
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of :meth:`_remaining`; each adds one to ``_position`` before it is yielded."""
+
+    def _remaining(self) -> Sequence[Tensor]:
         """Batches still to come in the epoch that starts, or goes on, now."""
         sampler = self.batch_sampler
         goes_on = self._resumed and self._epoch == sampler.epoch and self._position < len(self)
@@ -142,7 +151,7 @@ class _ResumableLoader:
         self._resumed = True
 
 
-class TensorLoader(_ResumableLoader):
+class TensorLoader(ResumableLoader):
     """Loader of a set held in memory: a batch is the set's tensors indexed once, without per-example Python.
 
     Args:
@@ -162,7 +171,7 @@ class TensorLoader(_ResumableLoader):
             yield make(*(tensor.index_select(0, indices) for tensor in self.tensors))
 
 
-class WorkerLoader(_ResumableLoader):
+class WorkerLoader(ResumableLoader):
     """Loader of a set read from disk, example by example, by worker processes.
 
     Its state counts the batches that were delivered, whatever the workers have read ahead. The workers are

@@ -126,12 +126,55 @@ def airfoil(folder: Path, *, rows: int = 1503) -> dict[str, Any]:
     return {"data_dir": str(folder)}
 
 
+def letters(*, size: int) -> str:
+    """Words of random letters; windows of some letters do not repeat."""
+    drawn = np.random.default_rng(0).integers(0, 26, size)
+    return "".join(" " if i % 7 == 6 else chr(ord("a") + letter) for i, letter in enumerate(drawn))
+
+
+def time_machine(folder: Path) -> dict[str, Any]:
+    (folder / "timemachine").mkdir()
+    (folder / "timemachine" / "timemachine.txt").write_text(letters(size=60), encoding="utf-8")
+    return {"data_dir": str(folder)}
+
+
+def sentence_pairs(*, sources: int = 20) -> str:
+    """A table of sentence pairs: numbers in words, every second with two translations.
+
+    All its words are in any training split, so that no two sentences have the same ids.
+    """
+    lines = []
+    for i in range(sources):
+        digits = f"{i:b}"
+        source = " ".join("no yes".split()[int(digit)] for digit in digits)
+        target = " ".join("non oui".split()[int(digit)] for digit in digits)
+        lines += [f"{source.capitalize()}!\t{target} !", f"{source.capitalize()}!\t{target}, {target} !"][
+            : 1 + i % 2
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def parallel_text(folder: Path) -> dict[str, Any]:
+    (folder / "pairs.tsv").write_text(sentence_pairs(), encoding="utf-8", newline="")
+    return {"path": str(folder / "pairs.tsv")}
+
+
+def english_french(folder: Path) -> dict[str, Any]:
+    (folder / "fra-eng").mkdir()
+    packed = zipped({"fra.txt": sentence_pairs().encode(), "_about.txt": b""}, folder="fra-eng")
+    (folder / "fra-eng" / "fra-eng.zip").write_bytes(packed)
+    return {"data_dir": str(folder)}
+
+
 BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "AirfoilNoise": airfoil,
     "CIFAR10": cifar10,
     "CSVTable": csv_table,
+    "EnglishFrench": english_french,
     "FashionMNIST": fashion_mnist,
     "HousePrices": house_prices,
     "ImageFolder": image_folder,
     "KaggleCIFAR10": kaggle_cifar10,
+    "ParallelText": parallel_text,
+    "TimeMachine": time_machine,
 }
