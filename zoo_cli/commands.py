@@ -1,12 +1,12 @@
 """The commands, and the help that lists them without importing anything heavy."""
 
-__all__ = ["COMMANDS", "RUN_COMMANDS", "top_help"]
+__all__ = ["COMMANDS", "RUN_COMMANDS", "TEXT_OPTIONS", "top_help"]
 
 RUN_COMMANDS = {
     "fit": "train a model, validating as it goes",
     "validate": "measure a checkpoint on the validation split",
     "test": "measure a checkpoint on the test split",
-    "predict": "predict new data (--input) or the test split",
+    "predict": "predict new data (--input), go on with a text (--prompt), or predict the test split",
 }
 
 COMMANDS = {
@@ -18,6 +18,22 @@ COMMANDS = {
     "models": "list the models; `models NAME` shows the layers of one",
     "data": "list the datasets",
 }
+
+TEXT_OPTIONS: dict[str, tuple[type, str]] = {
+    "prompt": (
+        str,
+        "A text for a language model to go on with, or a sentence to translate. With models of text, --input "
+        "is a file of such texts, one a line, and --output has a text for each; they need no data.",
+    ),
+    "max_new_tokens": (int, "Most tokens to add to a text, or of a translation."),
+    "temperature": (float, "What a language model's logits are divided by: below 1 likely tokens prevail."),
+    "top_k": (int, "How many of the likeliest tokens a language model chooses from (default: all)."),
+    "top_p": (float, "Share of the probability that a language model chooses from (default: 1)."),
+    "seed": (int, "Seed of a language model's choices, the same for each text (default: 0)."),
+    "beam_size": (int, "Number of translations that a translator keeps while it searches; 1 is greedy."),
+    "length_penalty": (float, "Power of the length that the score of a translation is divided by."),
+}
+"""Options of ``predict`` for models of text: type and help."""
 
 
 def top_help() -> str:

@@ -106,7 +106,8 @@ class ZooCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, with a checkpoint's settings between the class defaults and what the user gave."""
-        describing = any(a.startswith("--print_config") or a.split("=")[0].endswith("help") for a in args)
+        flags = [arg.split("=")[0] for arg in args if arg.startswith("--")]
+        describing = any(flag == "--print_config" or flag.endswith("help") for flag in flags)
         given = self._given_checkpoint()
         if given is not None and not describing:
             self._restore(given)

@@ -9,6 +9,7 @@ import inspect
 from typing import Any
 
 from datamodules.interface.registry import near_names
+from zoo_cli.commands import TEXT_OPTIONS
 from zoo_cli.errors import CommandError
 from zoo_cli.sources import Setting, Sources
 
@@ -161,7 +162,7 @@ def _check_top(sources: Sources, command: str) -> None:
     known = ["seed_everything", "trainer", "model", "data", "compile", "channels_last", "ckpt_path", "config"]
     known += ["print_config"]
     if command == "predict":
-        known += ["input", "output"]
+        known += ["input", "output", *TEXT_OPTIONS]
     of_trainer = [name for name in inspect.signature(Trainer.__init__).parameters if name != "self"]
     for setting in sources.settings:
         first, _, rest = setting.key.partition(".")

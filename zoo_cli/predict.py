@@ -11,24 +11,28 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks._files import write_atomically
-from zoo.tasks import BinaryClassifier, Classifier, MultiLabelClassifier
+from zoo.tasks import BinaryClassifier, Classifier, LanguageModel, MultiLabelClassifier
+from zoo.tasks.language import perplexity
+from zoo_cli.commands import TEXT_OPTIONS
 from zoo_cli.errors import FAILED, CommandError
 
 __all__ = ["add_arguments", "run", "write_rows"]
 
 
 def add_arguments(parser: LightningArgumentParser) -> None:
-    """Add ``--input`` and ``--output``."""
+    """Add ``--input``, ``--output`` and the options for models of text."""
     parser.add_argument(
         "--input",
         type=str | None,
         default=None,
-        help="New data: an image file or a folder of them, or a CSV file; - reads standard input. "
-        "Without it, the test split is predicted.",
+        help="New data: an image file or a folder of them, a CSV file, or a file of texts; - reads standard "
+        "input. Without it, the test split is predicted.",
     )
     parser.add_argument(
-        "--output", type=str, default="-", help="CSV file for the predictions; - writes to standard output."
+        "--output", type=str, default="-", help="File for the predictions; - writes to standard output."
     )
+    for name, (kind, text) in TEXT_OPTIONS.items():
+        parser.add_argument(f"--{name}", type=kind | None, default=None, help=text)
 
 
 def run(
@@ -90,12 +94,15 @@ def write_rows(output: str, table: list[list[str]]) -> None:
 def columns_of(
     predictions: torch.Tensor, model: LightningModule, class_names: tuple[str, ...]
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: class and probability, probability of yes, or the predicted numbers."""
+    """Header and cells: class and probability, probability of yes, loss of a text, or the numbers."""
     if isinstance(model, Classifier):
         probability, index = predictions.max(dim=1)
         names = class_names or tuple(str(i) for i in range(predictions.shape[1]))
         cells = [[names[i], f"{p:.4f}"] for i, p in zip(index.tolist(), probability.tolist(), strict=True)]
         return ["label", "probability"], cells
+    if isinstance(model, LanguageModel):
+        losses = predictions.tolist()
+        return ["loss", "perplexity"], [[f"{loss:.6g}", f"{perplexity(loss):.6g}"] for loss in losses]
     flat = predictions.reshape(len(predictions), -1)
     stem = "probability" if isinstance(model, BinaryClassifier | MultiLabelClassifier) else "prediction"
     header = [stem] if flat.shape[1] == 1 else [f"{stem}_{i}" for i in range(flat.shape[1])]

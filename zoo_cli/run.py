@@ -34,17 +34,28 @@ def run(command: str, args: list[str]) -> int:
         CommandError: For everything that the user can mend.
     """
     sources = Sources(with_full_names(args))
-    asks_for_help = any(arg.split("=")[0].endswith("help") or arg == "-h" for arg in args)
+    asks_for_help = any(_asks(arg, "help") or arg == "-h" for arg in args)
     if asks_for_help:
         for key in ("model", "data"):
             names_of(key)  # so that help can name the classes
     else:
         check_settings(sources, command)
+        if command == "predict" and not any(_asks(arg, "print_config") for arg in args):
+            from zoo_cli.generate import predict_texts
+
+            silence_what_is_not_ours()
+            if predict_texts(sources):
+                return 0
     try:
         run_cli(command, sources)
     except SystemExit as done:
         return int(done.code or 0)
     return 0
+
+
+def _asks(arg: str, what: str) -> bool:
+    """Whether an argument is ``--help``, ``--model.help=LeNet`` and the like, and no value."""
+    return arg.startswith("--") and arg.split("=")[0].endswith(what)
 
 
 def run_cli(command: str, sources: Sources, trial: "TrialRun | None" = None) -> Any:
