@@ -30,9 +30,11 @@ OVERFIT_LOSS = {
     "gaussian process regression": 0.1,  # a log density, which has no lowest value
     "image classification": 0.05,
     "image regression": 0.01,
+    "language modelling": 0.05,
     "NiN": 1.2,  # chance is log(16); its last ReLU leaves some classes without a gradient
     "regression": 0.01,
     "tabular classification": 0.05,
+    "translation": 0.1,
 }
 # Batch statistics of a map of one pixel are those of the batch alone, so that two examples are too few.
 OVERFIT_BATCH = {
@@ -273,6 +275,8 @@ def test_full_size_has_the_derived_number_of_parameters(name: str) -> None:
 
 def another(argument: str, value: Any, entry: Entry) -> Any:
     """Another value that the argument may have."""
+    if value is None:
+        return {"embed_dim": 5, "randomized_truncation": 0.5}[argument]
     if argument == "variant":
         return next(variant for variant in entry.variants if variant != value)
     if isinstance(value, list | tuple):
@@ -286,7 +290,13 @@ def another(argument: str, value: Any, entry: Entry) -> Any:
             "mean": "constant",
             "pooling": "max",
         }[argument]
-    return not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value + 0.125
+    return (
+        not value
+        if isinstance(value, bool)
+        else value + 1
+        if isinstance(value, int)
+        else 0.9 * value + 0.0625
+    )
 
 
 @every_model
@@ -313,6 +323,8 @@ def test_no_count_is_left_over() -> None:
     assert sorted(FULL_SIZES) == NAMES
 
 
+# What torch says of its own RNN, LSTM and GRU.
+@pytest.mark.filterwarnings("ignore:The tensor attributes self.*_flat_weights:UserWarning")
 @every_model
 def test_export_gives_the_same_outputs(name: str) -> None:
     model = tiny(name).eval()

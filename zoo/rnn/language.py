@@ -136,7 +136,7 @@ class RecurrentLM(LanguageModel):
     book=("M31",),
     task="language modelling",
     config="rnn/rnn_time_machine.yaml",
-    tiny={"vocab_size": 11, "hidden_size": 16},
+    tiny={"vocab_size": 11, "hidden_size": 32, "embed_dim": 32},
     full={"vocab_size": 28},
 )
 class RNNLM(RecurrentLM):
@@ -196,7 +196,7 @@ class RNNLM(RecurrentLM):
     book=("M33",),
     task="language modelling",
     config="rnn/lstm_time_machine.yaml",
-    tiny={"vocab_size": 11, "hidden_size": 8, "num_layers": 2, "embed_dim": 8},
+    tiny={"vocab_size": 11, "hidden_size": 16, "num_layers": 2, "embed_dim": 16},
     full={"vocab_size": 28},
 )
 class LSTMLM(RecurrentLM):
@@ -256,7 +256,7 @@ class LSTMLM(RecurrentLM):
     book=("M35",),
     task="language modelling",
     config="rnn/gru_time_machine.yaml",
-    tiny={"vocab_size": 11, "hidden_size": 8, "embed_dim": 6},
+    tiny={"vocab_size": 11, "hidden_size": 16, "embed_dim": 16},
     full={"vocab_size": 28},
 )
 class GRULM(RecurrentLM):
@@ -316,7 +316,7 @@ class GRULM(RecurrentLM):
     book=("M37",),
     task="language modelling",
     config="rnn/deep_gru_time_machine.yaml",
-    tiny={"vocab_size": 11, "hidden_size": 8},
+    tiny={"vocab_size": 11, "hidden_size": 16, "embed_dim": 16},
     full={"vocab_size": 28},
 )
 class DeepGRULM(RecurrentLM):

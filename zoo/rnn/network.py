@@ -154,7 +154,9 @@ class RecurrentNetwork(nn.Module):
         the one before it is cut with probability 1 - p, and is divided by p where it is not, for each step of
         each sequence on its own. The gradient's mean is then the whole gradient, and the logits are as ever.
         """
-        return self.run(tokens, None)[0]
+        if self.training and self.randomized_truncation is not None:
+            return self.run(tokens, None)[0]
+        return self.head(self.dropout(self.rnn(self._embed(tokens))[0]))  # type: ignore[no-any-return]  # so
 
     def run(
         self, tokens: Int[Tensor, "batch num_steps"], state: State | None
