@@ -46,6 +46,7 @@ from .rnn.language import GRULM as GRULM
 from .rnn.language import LSTMLM as LSTMLM
 from .rnn.language import RNNLM as RNNLM
 from .rnn.language import DeepGRULM as DeepGRULM
+from .rnn.seq2seq import Seq2Seq as Seq2Seq
 from .scratch.lenet import BNLeNetScratch as BNLeNetScratch
 from .scratch.linear import LinearRegressionScratch as LinearRegressionScratch
 from .scratch.linear import SoftmaxRegressionScratch as SoftmaxRegressionScratch

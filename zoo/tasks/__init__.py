@@ -5,6 +5,7 @@ from zoo.tasks.classification import BinaryClassifier, Classifier, ImageClassifi
 from zoo.tasks.language import LanguageModel
 from zoo.tasks.regression import Regressor
 from zoo.tasks.text import TextTask, TokenizerError
+from zoo.tasks.translation import Translator
 
 __all__ = [
     "BinaryClassifier",
@@ -19,4 +20,5 @@ __all__ = [
     "Task",
     "TextTask",
     "TokenizerError",
+    "Translator",
 ]
