@@ -12,9 +12,10 @@ from .tabular.synthetic import EdgeImage as EdgeImage
 from .tabular.synthetic import SyntheticHighDimensional as SyntheticHighDimensional
 from .tabular.synthetic import SyntheticRegression as SyntheticRegression
 from .tabular.synthetic import SyntheticSines as SyntheticSines
-from .text.time_machine import TimeMachine as TimeMachine
 from .text.english_french import EnglishFrench as EnglishFrench
 from .text.parallel_text import ParallelText as ParallelText
+from .text.text_file import TextFile as TextFile
+from .text.time_machine import TimeMachine as TimeMachine
 from .vision.augment import Augmentation as Augmentation
 from .vision.cifar10 import CIFAR10 as CIFAR10
 from .vision.digits import Digits as Digits

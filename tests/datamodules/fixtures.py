@@ -138,6 +138,11 @@ def time_machine(folder: Path) -> dict[str, Any]:
     return {"data_dir": str(folder)}
 
 
+def text_file(folder: Path) -> dict[str, Any]:
+    (folder / "letters.txt").write_text(letters(size=200), encoding="utf-8")
+    return {"path": str(folder / "letters.txt")}
+
+
 def sentence_pairs(*, sources: int = 20) -> str:
     """A table of sentence pairs: numbers in words, every second with two translations.
 
@@ -145,12 +150,12 @@ def sentence_pairs(*, sources: int = 20) -> str:
     """
     lines = []
     for i in range(sources):
-        digits = f"{i:b}"
-        source = " ".join("no yes".split()[int(digit)] for digit in digits)
-        target = " ".join("non oui".split()[int(digit)] for digit in digits)
-        lines += [f"{source.capitalize()}!\t{target} !", f"{source.capitalize()}!\t{target}, {target} !"][
-            : 1 + i % 2
-        ]
+        digits = [int(digit) for digit in f"{i:b}"]
+        source = " ".join(["No", "Yes"][digit] for digit in digits) + "!"
+        target = " ".join(["non", "oui"][digit] for digit in digits)
+        lines.append(f"{source}\t{target} !")
+        if i % 2:
+            lines.append(f"{source}\t{target}, {target} !")
     return "\n".join(lines) + "\n"
 
 
@@ -176,5 +181,6 @@ BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ImageFolder": image_folder,
     "KaggleCIFAR10": kaggle_cifar10,
     "ParallelText": parallel_text,
+    "TextFile": text_file,
     "TimeMachine": time_machine,
 }
