@@ -1,6 +1,7 @@
 """Reading text files piece by piece, where a piece ends between two tokens."""
 
 import codecs
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import BinaryIO
 
 from datamodules.interface.errors import DataError
 
-__all__ = ["Block", "find_blocks", "find_cut", "read_pieces"]
+__all__ = ["Block", "find_blocks", "find_cut", "read_pieces", "stat_of"]
 
 CHUNK = 1 << 18  # bytes that are read at once
 
@@ -103,7 +104,7 @@ def _next_cut(file: BinaryIO, path: Path, wanted: int, size: int, cut: re.Patter
     """The first place, in bytes, at which the file can be cut from a byte on; its end if there is none."""
     file.seek(wanted)
     head = file.read(4)
-    wanted += next((i for i, byte in enumerate(head) if byte & 0xC0 != 0x80), 0)  # where it begins
+    wanted += next((i for i, byte in enumerate(head) if byte & 0xC0 != 0x80), 0)  # not within a character
     file.seek(wanted)
     decoder = codecs.getincrementaldecoder("utf-8")()
     text, position = "", wanted
@@ -128,11 +129,26 @@ def _decode(decoder: codecs.IncrementalDecoder, raw: bytes, path: Path, position
         ) from error
 
 
+def stat_of(path: Path) -> os.stat_result:
+    """Size and time of a file.
+
+    Raises:
+        DataError: If there is none.
+    """
+    with _naming(path):
+        return path.stat()
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
+    with _naming(path), path.open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            yield file
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; check the path") from error
     except OSError as error:
