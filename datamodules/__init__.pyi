@@ -16,6 +16,7 @@ from .text.english_french import EnglishFrench as EnglishFrench
 from .text.parallel_text import ParallelText as ParallelText
 from .text.text_file import TextFile as TextFile
 from .text.time_machine import TimeMachine as TimeMachine
+from .text.wikitext2 import WikiText2 as WikiText2
 from .vision.augment import Augmentation as Augmentation
 from .vision.cifar10 import CIFAR10 as CIFAR10
 from .vision.digits import Digits as Digits

@@ -137,7 +137,7 @@ class TextFile(TextDataModule):
         return stat_of(self.path).st_size >= MAPPED_FROM
 
     def _cache(self) -> TokenCache:
-        """Where the ids of a long file are; another place if a checkpoint's tokenizer is not the file's own."""
+        """Where the ids of a long file are; elsewhere if a checkpoint's tokenizer is not its own."""
         stat = stat_of(self.path)
         settings = {
             "path": str(self.path.resolve()),

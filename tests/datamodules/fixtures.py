@@ -143,6 +143,25 @@ def text_file(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "letters.txt")}
 
 
+def wikitext2_members() -> dict[str, bytes]:
+    """The three texts: lines of words, all of them in the first line of the training text."""
+    random = np.random.default_rng(0)
+    words = np.array([f"w{i}" for i in range(30)])
+    members = {}
+    for split, lines in (("train", 9), ("valid", 4), ("test", 3)):
+        drawn = ["".join(f" {word}" for word in words[random.integers(0, 30, 9)]) for _ in range(lines)]
+        first = ["".join(f" {word}" for word in words)] if split == "train" else []
+        members[f"wiki.{split}.tokens"] = "".join(f"{line} \n" for line in first + drawn).encode()
+    return members
+
+
+def wikitext2(folder: Path) -> dict[str, Any]:
+    (folder / "wikitext-2").mkdir()
+    packed = zipped(wikitext2_members(), folder="wikitext-2")
+    (folder / "wikitext-2" / "wikitext-2-v1.zip").write_bytes(packed)
+    return {"data_dir": str(folder)}
+
+
 def sentence_pairs(*, sources: int = 20) -> str:
     """A table of sentence pairs: numbers in words, every second with two translations.
 
@@ -183,4 +202,5 @@ BUILDERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ParallelText": parallel_text,
     "TextFile": text_file,
     "TimeMachine": time_machine,
+    "WikiText2": wikitext2,
 }
