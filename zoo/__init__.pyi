@@ -42,11 +42,16 @@ from .optim.schedules import PolynomialDecay as PolynomialDecay
 from .optim.schedules import WarmupConstant as WarmupConstant
 from .optim.schedules import WarmupCosine as WarmupCosine
 from .rnn.autoregressive import AutoRegressive as AutoRegressive
+from .rnn.bidirectional import BiGRULM as BiGRULM
 from .rnn.language import GRULM as GRULM
 from .rnn.language import LSTMLM as LSTMLM
 from .rnn.language import RNNLM as RNNLM
 from .rnn.language import DeepGRULM as DeepGRULM
 from .rnn.seq2seq import Seq2Seq as Seq2Seq
+from .rnn.sequence import SequenceClassifier as SequenceClassifier
+from .rnn.sequence import SequenceRegressor as SequenceRegressor
+from .scratch.gated_rnn import GRUScratch as GRUScratch
+from .scratch.gated_rnn import LSTMScratch as LSTMScratch
 from .scratch.lenet import BNLeNetScratch as BNLeNetScratch
 from .scratch.linear import LinearRegressionScratch as LinearRegressionScratch
 from .scratch.linear import SoftmaxRegressionScratch as SoftmaxRegressionScratch
@@ -54,6 +59,9 @@ from .scratch.linear import WeightDecayScratch as WeightDecayScratch
 from .scratch.mlp import DropoutMLPScratch as DropoutMLPScratch
 from .scratch.mlp import MLPScratch as MLPScratch
 from .scratch.multi_device import MultiDeviceLeNet as MultiDeviceLeNet
+from .scratch.rnn import BiRNNScratch as BiRNNScratch
+from .scratch.rnn import RNNScratch as RNNScratch
+from .scratch.rnn import StackedRNNScratch as StackedRNNScratch
 from .tasks.base import NonFiniteLossError as NonFiniteLossError
 
 __all__: list[str]

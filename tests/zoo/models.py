@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 import zoo
 from datamodules.interface.batches import SequenceBatch, TranslationBatch
+from zoo.rnn.bidirectional import MaskedTokenModel
 from zoo.tasks import Task
 
 
@@ -44,8 +45,10 @@ def other_inputs(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     )
 
 
-def count_predicted(batch: Any) -> int:
-    """How many predictions a batch asks for: one for each example, or for each token."""
+def count_predicted(model: Task, batch: Any) -> int:
+    """How many predictions a batch asks for: one for each example, or for each token, or hidden token."""
+    if isinstance(model, MaskedTokenModel):
+        return len(batch.tokens) * model.num_hidden(batch.tokens.shape[1])
     if isinstance(batch, SequenceBatch):
         return batch.label.numel()
     if isinstance(batch, TranslationBatch):

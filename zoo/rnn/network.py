@@ -80,16 +80,17 @@ class OneHot(nn.Module):
         vocab_size: Number of ids.
     """
 
+    zero: Tensor
+
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
         check_positive("vocab_size", vocab_size)
         self.vocab_size = vocab_size
+        self.register_buffer("zero", torch.zeros(()), persistent=False)  # knows the network's number format
 
-    def forward(
-        self, tokens: Int[Tensor, "batch num_steps"], dtype: torch.dtype
-    ) -> Float[Tensor, "batch num_steps vocab_size"]:
+    def forward(self, tokens: Int[Tensor, "batch num_steps"]) -> Float[Tensor, "batch num_steps vocab_size"]:
         """The vectors; ``F.one_hot`` makes integers, which takes six times as long."""
-        zeros = torch.zeros(*tokens.shape, self.vocab_size, dtype=dtype, device=tokens.device)
+        zeros = self.zero.new_zeros(*tokens.shape, self.vocab_size)
         return zeros.scatter_(2, tokens[:, :, None], 1.0)
 
 
@@ -156,13 +157,13 @@ class RecurrentNetwork(nn.Module):
         """
         if self.training and self.randomized_truncation is not None:
             return self.run(tokens, None)[0]
-        return self.head(self.dropout(self.rnn(self._embed(tokens))[0]))  # type: ignore[no-any-return]  # so
+        return self.head(self.dropout(self.rnn(self.embedding(tokens))[0]))  # type: ignore[no-any-return]  # modules' calls
 
     def run(
         self, tokens: Int[Tensor, "batch num_steps"], state: State | None
     ) -> tuple[Float[Tensor, "batch num_steps vocab_size"], State]:
         """The logits, and the state after the last token, from a state (None: zeros)."""
-        output, state = self._recur(self._embed(tokens), state)
+        output, state = self._recur(self.embedding(tokens), state)
         return self.head(self.dropout(output)), state
 
     def advance(
@@ -172,7 +173,7 @@ class RecurrentNetwork(nn.Module):
 
         A single token goes through the cells, which takes a third of the time of torch's whole sequences.
         """
-        x = self._embed(tokens)
+        x = self.embedding(tokens)
         if tokens.shape[1] > 1 or state is None:
             output, state = self._recur(x, state)
             last = output[:, -1]
@@ -180,17 +181,12 @@ class RecurrentNetwork(nn.Module):
             last, state = self._step_all(x[:, 0], state)
         return self.head(self.dropout(last)), state
 
-    def _embed(self, tokens: Tensor) -> Tensor:
-        if isinstance(self.embedding, OneHot):
-            return self.embedding(tokens, self.head.weight.dtype)  # type: ignore[no-any-return]  # as below
-        return self.embedding(tokens)  # type: ignore[no-any-return]  # a module's call says nothing
-
     def _recur(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The last layer's outputs (batch, num_steps, hidden_size) and the state."""
         if self.training and self.randomized_truncation is not None:
             return self._recur_truncated(x, state, self.randomized_truncation)
         if isinstance(self.rnn, nn.LSTM):
-            return self.rnn(x, state)  # type: ignore[no-any-return]  # as above
+            return self.rnn(x, state)  # type: ignore[no-any-return]  # a module's call
         output, hidden = self.rnn(x, None if state is None else state[0])
         return output, (hidden,)
 

@@ -41,8 +41,12 @@ class LanguageModel(TextTask):
 
     def measure(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor], int]:
         """Mean cross-entropy of the tokens, and their number."""
-        loss = F.cross_entropy(self.logits_of(batch).flatten(0, 1), batch.label.flatten())
+        loss = self.loss(self.logits_of(batch).flatten(0, 1), batch.label.flatten())
         return loss, {}, batch.label.numel()
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Mean cross-entropy of logits (tokens, vocab_size) and ids (tokens,)."""
+        return F.cross_entropy(logits, label)
 
     def logits_of(self, batch: SequenceBatch) -> Tensor:
         """The logits for a batch (batch, num_steps, vocab_size)."""
