@@ -141,10 +141,10 @@ def exhaustive_search(
     tokens = first
     for length in range(1, max_new_tokens + 1 if rows else 1):
         logits, state = step(tokens, state)
-        if len(rows) * logits.shape[1] > MAX_SEQUENCES:
+        if len(first) * logits.shape[1] ** max_new_tokens > MAX_SEQUENCES:
             raise ValueError(
-                f"max_new_tokens is {max_new_tokens}, but must be below {length}: there are more than "
-                f"{MAX_SEQUENCES:,} sequences of that length; use beam search"
+                f"max_new_tokens is {max_new_tokens}, but must be lower: with {logits.shape[1]} tokens and "
+                f"{len(first)} sentences that are more than {MAX_SEQUENCES:,} sequences; use beam search"
             )
         longer, parents, next_tokens = [], [], []
         for row, values in enumerate(log_probs(logits, excluded).tolist()):
