@@ -12,5 +12,6 @@ from .progress import progress_bar as progress_bar
 from .progress_board import ProgressBoard as ProgressBoard
 from .pruning import Pruning as Pruning
 from .run_record import RunRecord as RunRecord
+from .text_samples import TextSamples as TextSamples
 
 __all__: list[str]

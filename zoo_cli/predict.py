@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks._files import write_atomically
-from zoo.tasks import BinaryClassifier, Classifier, LanguageModel, MultiLabelClassifier
+from zoo.tasks import BinaryClassifier, Classifier, MultiLabelClassifier, TextTask
 from zoo.tasks.language import perplexity
 from zoo_cli.commands import TEXT_OPTIONS
 from zoo_cli.errors import FAILED, CommandError
@@ -100,7 +100,7 @@ def columns_of(
         names = class_names or tuple(str(i) for i in range(predictions.shape[1]))
         cells = [[names[i], f"{p:.4f}"] for i, p in zip(index.tolist(), probability.tolist(), strict=True)]
         return ["label", "probability"], cells
-    if isinstance(model, LanguageModel):
+    if isinstance(model, TextTask):
         losses = predictions.tolist()
         return ["loss", "perplexity"], [[f"{loss:.6g}", f"{perplexity(loss):.6g}"] for loss in losses]
     flat = predictions.reshape(len(predictions), -1)

@@ -12,6 +12,7 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.profilers import PassThroughProfiler
 
 import callbacks as zoo_callbacks
+from zoo.tasks import TextTask
 from zoo_cli.errors import CommandError
 from zoo_cli.sources import Sources, shipped_configs
 from zoo_cli.trial import TrialRun
@@ -95,6 +96,8 @@ def complete(
     if command == "fit" and trial is None:
         own += [zoo_callbacks.Curves(), zoo_callbacks.Predictions(), zoo_callbacks.FeatureMaps()]
         own.append(zoo_callbacks.MultiStepPredictions())
+        if isinstance(model, TextTask) and not any(isinstance(c, zoo_callbacks.TextSamples) for c in own):
+            own.append(zoo_callbacks.TextSamples())
     if command == "test":
         own.append(zoo_callbacks.Predictions())
     if command != "predict":

@@ -106,6 +106,27 @@ def test_layer_table_of_a_model(succeed: Run) -> None:
     assert out.splitlines()[-1].split()[-2:] == ["61,706", "833,040"]
 
 
+@pytest.mark.parametrize(
+    ("name", "output", "flops"),
+    [
+        ("RNNLM", "32 x 32", 32 * 2 * (28 * 32 + 32 * 32)),
+        ("LSTMLM", "32 x 32", 32 * 2 * (28 * 32 + 32 * 32) * 4),
+        ("GRULM", "32 x 32", 32 * 2 * (28 * 32 + 32 * 32) * 3),
+        ("BiGRULM", "32 x 64", 32 * 2 * (28 * 32 + 32 * 32) * 3 * 2),
+    ],
+)
+def test_layer_table_of_a_recurrent_network(succeed: Run, name: str, output: str, flops: int) -> None:
+    """Fused layers and those of torch's own count alike: products of inputs and of states, for 32 tokens."""
+    out = succeed("models", name).out
+    (line,) = [line for line in out.splitlines() if line.startswith("rnn ")]
+    assert f" {output} " in line
+    assert line.endswith(f" {flops:,}")
+
+
+def test_layer_table_of_a_network_with_several_inputs(succeed: Run) -> None:
+    assert "total " in succeed("models", "Seq2Seq").out
+
+
 def test_unknown_model_in_the_layer_table(one_line_error: Callable[..., str]) -> None:
     assert "did you mean LeNet" in one_line_error(2, "models", "LeNt")
 
