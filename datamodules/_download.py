@@ -204,10 +204,11 @@ def _members(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     else:
         with _archive(path) as members:
             for member, read in members:
-                name = next((name for name in missing if f"/{member}".endswith(f"/{name}")), None)
-                if name is not None:
-                    missing.remove(name)
-                    yield name, read()
+                for name in missing:
+                    if f"/{member}".endswith(f"/{name}"):
+                        missing.remove(name)
+                        yield name, read()
+                        break
                 if not missing:
                     break
     if missing:

@@ -22,7 +22,7 @@ class BucketSampler(BatchSampler):
     :class:`~datamodules.loaders.BatchSampler`.
 
     Args:
-        lengths: Length of each example (examples,), int64.
+        lengths: Length of each example, or what else to sort by (examples,), int64.
         batch_size: Examples in a batch on each process, or ``full`` for all of them.
         seed: Seed of the order.
         rank: Index of this process.
@@ -48,8 +48,8 @@ class BucketSampler(BatchSampler):
         generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
         order = torch.randperm(self.size, generator=generator)[: self.share * self.world_size]
         at_once = self.batch_size * self.world_size
-        pools = order.split(POOL * at_once)
+        pools = torch.split(order, POOL * at_once)
         by_length = torch.cat([pool[self.lengths[pool].argsort(stable=True)] for pool in pools])
-        batches = by_length.split(at_once)
+        batches = torch.split(by_length, at_once)
         shuffled = torch.randperm(len(batches), generator=generator)
         return tuple(batches[i][self.rank :: self.world_size] for i in shuffled)

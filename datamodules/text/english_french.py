@@ -117,7 +117,10 @@ class EnglishFrench(ParallelDataModule):
         book = self.split == "book"
         content = read_members([self.file], [MEMBER])[MEMBER]
         pairs = read_pairs(
-            content, f"{self.file}: {MEMBER}", max_pairs=sum(BOOK_SIZES) if book else self.max_pairs
+            content,
+            f"{self.file}: {MEMBER}",
+            max_pairs=sum(BOOK_SIZES) if book else self.max_pairs,
+            normalization=self.normalization,
         )
         if book:
             return self._book_corpus(pairs)

@@ -160,7 +160,7 @@ class ParallelDataModule(ZooDataModule, ABC):
         sampler = self.batch_sampler(len(pairs), shuffle=shuffle)
         if shuffle:
             sampler = BucketSampler(
-                pairs.lengths(),
+                pairs.by_length(),
                 self.batch_size,
                 seed=sampler.seed,
                 rank=sampler.rank,

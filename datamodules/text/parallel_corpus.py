@@ -59,7 +59,12 @@ class ParallelCorpus(NamedTuple):
 
 
 def read_pairs(
-    content: bytes, name: str, *, columns: Sequence[int] | None = None, max_pairs: int | None = None
+    content: bytes,
+    name: str,
+    *,
+    columns: Sequence[int] | None = None,
+    max_pairs: int | None = None,
+    normalization: str = "none",
 ) -> list[Pair]:
     """Pairs out of a table with tabs between its columns, a pair a line; empty lines are passed over.
 
@@ -69,16 +74,18 @@ def read_pairs(
         columns: Numbers of the columns of the source and of the target, from 1 on; None if there are only
             these two.
         max_pairs: Read only the first pairs; None reads all.
+        normalization: What is done to a sentence later, of which something must be left then.
 
     Raises:
-        DataError: If it is not UTF-8, if a line has other columns, or if it is empty.
+        DataError: If it is not UTF-8, if a line has other columns or an empty sentence, or if there are no
+            pairs.
     """
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{name}: byte {error.start} is {content[error.start]:#04x}, but the file must be UTF-8; save it "
-            "as UTF-8"
+            f"{name}: is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start} begins no "
+            "character; convert it, for instance with `iconv -f latin1 -t utf-8`"
         ) from error
     source, target = (1, 2) if columns is None else columns
     pairs: list[Pair] = []
@@ -101,8 +108,9 @@ def read_pairs(
             )
         pair = Pair(cells[source - 1], cells[target - 1])
         for side, sentence in zip(pair._fields, pair, strict=True):
-            if not sentence.strip():
-                raise DataError(f"{name}:{number}: its {side} is empty; fill it in, or remove the line")
+            if not normalize(sentence, normalization).strip():
+                after = f" after the normalization {normalization}" if sentence.strip() else ""
+                raise DataError(f"{name}:{number}: its {side} is empty{after}; mend or remove the line")
         pairs.append(pair)
     if not pairs:
         raise DataError(f"{name}: holds no pairs; a line must be a sentence, a tab and its translation")

@@ -88,7 +88,13 @@ class ParallelText(ParallelDataModule):
         if not path.is_file():
             raise DataError(f"{path}: there is no such file")
         content = bytes(read_file([path]))
-        pairs = read_pairs(content, str(path), columns=self.columns, max_pairs=self.max_pairs)
+        pairs = read_pairs(
+            content,
+            str(path),
+            columns=self.columns,
+            max_pairs=self.max_pairs,
+            normalization=self.normalization,
+        )
         return split_groups(
             group_by_source(pairs, normalization=self.normalization),
             path,
