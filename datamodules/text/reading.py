@@ -63,7 +63,7 @@ def find_blocks(path: Path, fractions: Sequence[float], cut: re.Pattern[str]) ->
             raise DataError(f"{path}: is empty, but must have text in it")
         ends = [first]
         for fraction in fractions:
-            wanted = first + int(fraction * (size - first))
+            wanted = first + round(fraction * (size - first))
             ends.append(max(ends[-1], _next_cut(file, path, wanted, size, cut)))
     ends.append(size)
     return list(pairwise(ends))
@@ -102,18 +102,20 @@ def _last_cut(text: str, searched: int, cut: re.Pattern[str]) -> int:
 
 def _next_cut(file: BinaryIO, path: Path, wanted: int, size: int, cut: re.Pattern[str]) -> int:
     """The first place, in bytes, at which the file can be cut from a byte on; its end if there is none."""
-    file.seek(wanted)
-    head = file.read(4)
-    wanted += next((i for i, byte in enumerate(head) if byte & 0xC0 != 0x80), 0)  # not within a character
-    file.seek(wanted)
+    # From the character before, since a cut is found between two.
+    back = max(wanted - 4, 0)
+    file.seek(back)
+    head = file.read(wanted - back)
+    first = back + next((i for i in reversed(range(len(head))) if head[i] & 0xC0 != 0x80), len(head))
+    file.seek(first)
     decoder = codecs.getincrementaldecoder("utf-8")()
-    text, position = "", wanted
+    text, position = "", first
     while raw := file.read(CHUNK):
         searched = len(text)
         text += _decode(decoder, raw, path, position, final=position + len(raw) == size)
         position += len(raw)
         if match := cut.search(text, max(searched, 1)):
-            return wanted + len(text[: match.start()].encode())
+            return first + len(text[: match.start()].encode())
     return size
 
 
