@@ -88,9 +88,8 @@ def make_language_model(name: str, vocab_size: int) -> Any:
 
 def make_translator(data: Any) -> Any:
     """The translator of section 10.7.5."""
-    sizes = {"embed_size": 256, "num_hiddens": 256, "num_layers": 2, "dropout": 0.2}
-    encoder = d2l.Seq2SeqEncoder(len(data.src_vocab), **sizes)
-    decoder = Decoder(len(data.tgt_vocab), **sizes)
+    encoder = d2l.Seq2SeqEncoder(len(data.src_vocab), 256, 256, num_layers=2, dropout=0.2)
+    decoder = Decoder(len(data.tgt_vocab), 256, 256, num_layers=2, dropout=0.2)
     model = Seq2Seq(encoder, decoder, tgt_pad=data.tgt_vocab["<pad>"], lr=0.005)
     model.board.display = False
     return model

@@ -40,7 +40,7 @@ def result_of(count: int, took: Took) -> dict[str, float]:
 def time_generation(name: str, characters: int, repeats: int) -> dict[str, float]:
     """Characters after the prompt, the likeliest each, and their seconds."""
     data = datamodules.TimeMachine()
-    model = zoo.create(name, vocab_size=data.vocab_size)
+    model: Any = zoo.create(name, vocab_size=data.vocab_size)
     model.tokenizers = data.tokenizers
     text = model.generate(PROMPT, characters, top_k=1)
     if len(text) < len(PROMPT) + characters:
@@ -53,7 +53,7 @@ def time_beam(
 ) -> dict[str, float]:
     """Sentences and seconds of one batch, with random weights, none of which ends a sentence early."""
     torch.manual_seed(0)
-    model = zoo.create(
+    model: Any = zoo.create(
         "Seq2Seq",
         source_vocab_size=vocab_size,
         target_vocab_size=vocab_size,

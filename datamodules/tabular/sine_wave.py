@@ -100,6 +100,5 @@ class SineWave(ZooDataModule):
 
     def read_splits(self) -> dict[str, Batch]:
         """Draw the series and cut it."""
-        sizes = [self.train_end, self.num_val + self.tau]
-        parts = self.series.split([*sizes, self.num_points - sum(sizes)])
+        parts = self.series.tensor_split([self.train_end, self.train_end + self.num_val + self.tau])
         return {name: windows(x, self.tau) for name, x in zip(("train", "val", "test"), parts, strict=True)}
