@@ -35,6 +35,7 @@ BOOK_SIZES = (512, 128, 128)
 @register(
     task="translation",
     book=("D09",),
+    config="rnn/seq2seq_eng_fra.yaml",
     tiny={"batch_size": 4, "min_freq": 1, "val_fraction": 0.2, "test_fraction": 0.2},
 )
 class EnglishFrench(ParallelDataModule):
