@@ -17,8 +17,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from callbacks._files import may_write, run_dir, run_title, write_atomically
 from callbacks.metrics_csv import MetricsCSV
+from callbacks.pruning import Pruning
 
-__all__ = ["RunRecord", "read_summary"]
+__all__ = ["RunRecord", "read_summary", "record_end"]
 
 FILE_NAME = "summary.json"
 SECONDS_BETWEEN_RECORDS = 30.0
@@ -34,12 +35,33 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
+def record_end(folder: Path, status: str | None = None) -> None:
+    """Note in ``summary.json`` that a run will not go on, and that checkpoints which are gone are gone.
+
+    Args:
+        folder: The folder of the run; without a ``summary.json`` nothing happens.
+        status: How it ended, such as ``pruned``; None leaves what is there.
+    """
+    summary = read_summary(folder)
+    if not summary:
+        return
+    changed = dict(summary)
+    if status is not None:
+        changed["status"] = status
+    checkpoint = summary.get("best_checkpoint")
+    if checkpoint and not (folder / checkpoint).is_file():
+        changed["best_checkpoint"] = None
+    if changed != summary:
+        _write(folder, changed)
+
+
 class RunRecord(L.Callback):
     """Writes ``summary.json``; its keys are listed in ``docs/runs.md``.
 
     It is written when training starts (status ``running``, which a killed run keeps), every 30 s, and at the
-    end: ``finished``, ``stopped`` (Ctrl-C or SIGTERM) or ``failed``. ``validate`` and ``test`` add their
-    metrics. When a run resumes, rows of ``metrics.csv`` past the checkpoint are dropped.
+    end: ``finished``, ``failed``, or ``stopped`` (by Ctrl-C, SIGTERM or :class:`callbacks.Pruning`), of which
+    a search makes ``pruned`` where it will not go on (:func:`record_end`). ``validate`` and ``test`` add
+    their metrics. When a run resumes, rows of ``metrics.csv`` past the checkpoint are dropped.
 
     Args:
         name: Name of the run; by default the last two parts of its folder.
@@ -61,6 +83,7 @@ class RunRecord(L.Callback):
         self._training_seconds = 0.0
         self._training_since: float | None = None
         self._holds_images = False
+        self._saved_step: int | None = None
 
     # Training
 
@@ -75,6 +98,7 @@ class RunRecord(L.Callback):
         self._started_at = time.monotonic()
         self._earlier_seconds, self._best = 0.0, {}
         self._examples, self._training_seconds = 0, 0.0
+        self._saved_step = None if trainer.ckpt_path is None else trainer.global_step
         if not may_write(trainer):
             return
         if trainer.ckpt_path is not None:
@@ -125,9 +149,17 @@ class RunRecord(L.Callback):
             self._write_fit(trainer, pl_module, "running")
         self._training_since = time.monotonic()
 
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note which step the newest checkpoint is of."""
+        self._saved_step = trainer.global_step
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the record of a complete run."""
-        self._write_fit(trainer, pl_module, "finished")
+        """Write the record of a run that came to its end, or to the one that a search gave it."""
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
+        stopped = any(isinstance(callback, Pruning) and callback.pruned for callback in callbacks)
+        self._write_fit(trainer, pl_module, "stopped" if stopped else "finished")
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -160,14 +192,13 @@ class RunRecord(L.Callback):
         speed = (
             self._examples * trainer.world_size / self._training_seconds if self._training_seconds else None
         )
-        best_checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
         summary = {
             **self._identity(trainer, pl_module),
             "status": status,
             "error": error,
             "metrics": _metrics(trainer, "train/") | _metrics(trainer, "val/"),
             "best": self._best,
-            "best_checkpoint": _relative(best_checkpoint, folder),
+            "best_checkpoint": _relative(self._best_checkpoint(trainer), folder),
             "epochs": trainer.current_epoch,
             "global_step": trainer.global_step,
             "wall_time_s": round(seconds, 3),
@@ -175,6 +206,14 @@ class RunRecord(L.Callback):
         }
         _write(folder, summary)
         self._written_at = time.monotonic()
+
+    def _best_checkpoint(self, trainer: L.Trainer) -> str:
+        """The file with the weights of the best epoch; empty if there is none."""
+        callback = trainer.checkpoint_callback
+        path: str = getattr(callback, "best_model_path", "")
+        if getattr(callback, "monitor", None) is None and self._best.get("step") != self._saved_step:
+            return ""  # it is the newest epoch's
+        return path if Path(path).is_file() else ""
 
     def _identity(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """What is known of a run before it starts."""

@@ -52,13 +52,15 @@ def importances(views: Sequence[TrialView], axes: Sequence[Dimension], objective
         if view.state == "complete" and view.values is not None and math.isfinite(view.values[objective])
     ]
     if len(points) < MIN_TRIALS:
-        return f"Importances need at least {MIN_TRIALS} complete trials, and there are {len(points)}."
+        return (
+            f"No importances: they need at least {MIN_TRIALS} complete trials, and there are {len(points)}."
+        )
     if len({value for _, value in points}) == 1:
-        return f"All {len(points)} complete trials have the same value, so no parameter matters."
+        return f"No importances: all {len(points)} complete trials have the same value."
     common = [axis for axis in axes if all(axis.path in params for params, _ in points)]
     varying = [axis for axis in common if len({str(params[axis.path]) for params, _ in points}) > 1]
     if not varying:
-        return "No parameter varies that all complete trials have."
+        return "No importances: no parameter varies that all complete trials have."
     distributions = {axis.path: _distribution(axis) for axis in varying}
     with _quiet():
         study = optuna.create_study(storage=None, sampler=optuna.samplers.RandomSampler(seed=0))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from callbacks._pictures import new_figure
 from search._panels import BEST, finish, is_worse, say, spreads, worst_shown
 from search.dimensions import Dimension, values_by_path
-from search.importance import Importances, importances
+from search.importance import Importances
 from search.leaderboard import ranking
 from search.names import format_objective
 from search.objectives import Objective
@@ -21,16 +21,24 @@ __all__ = ["draw_importances", "draw_parallel"]
 NOT_SET = -0.14
 """Where a line passes the axis of a parameter that its trial does not have."""
 MAX_LABEL = 18
+ROOM_OF_LABEL = 0.06
+"""Height of a label, as a part of an axis."""
 
 
 def draw_importances(
-    views: Sequence[TrialView], objectives: Sequence[Objective], title: str, dimensions: Sequence[Dimension]
+    found_of_all: Sequence[Importances | str], objectives: Sequence[Objective], title: str
 ) -> "Figure":
-    """Shares of the parameters, a panel for each objective; or a sentence that says why there are none."""
-    figure = new_figure(8.0, 0.4 + (1.1 + 0.34 * max(len(dimensions), 2)) * len(objectives))
+    """Shares of the parameters, a panel for each objective; or a sentence that says why there are none.
+
+    Args:
+        found_of_all: What :func:`search.importance.importances` found for each objective.
+        objectives: The objectives.
+        title: Name of the study.
+    """
+    shares = [len(found.shares) for found in found_of_all if isinstance(found, Importances)]
+    figure = new_figure(8.0, 0.4 + (1.1 + 0.34 * max([2, *shares])) * len(objectives))
     panels = figure.subplots(len(objectives), 1, squeeze=False)[:, 0]
-    for i, (objective, axes) in enumerate(zip(objectives, panels, strict=True)):
-        found = importances(views, dimensions, i)
+    for objective, axes, found in zip(objectives, panels, found_of_all, strict=True):
         heading = f"what matters for {objective.name}"
         if isinstance(found, str):
             say(axes, found)
@@ -83,7 +91,7 @@ def draw_parallel(
     axes.tick_params(axis="x", length=0, labelsize=10, labelbottom=False, labeltop=True)
     axes.set_yticks([])
     if views:
-        axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2)
+        axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
     else:
         say(axes, "No trial has started yet.")
     finish(figure, title)
@@ -103,7 +111,7 @@ def _draw_values(
     """Lines of complete trials, the best last and so above the others, and the axis of their values."""
     from matplotlib import colormaps
 
-    worst_first = sorted(values, key=lambda number: objective.loss(values[number]), reverse=True)
+    worst_first = sorted(values, key=lambda number: (objective.loss(values[number]), number), reverse=True)
     best = values[worst_first[-1]]
     worst = worst_shown(list(values.values()), objective)
     assert worst is not None
@@ -118,10 +126,16 @@ def _draw_values(
     for k, number in enumerate(worst_first):
         # By rank: by value, one bad trial would give all others the same colour.
         color = colormaps["viridis_r"](k / max(len(worst_first) - 1, 1))
-        axes.plot([*lines[number], height(values[number])], color=color, linewidth=1.0, alpha=0.75, zorder=2)
+        label = f"complete ({len(values)}), the darker the better" if k == len(worst_first) // 2 else None
+        heights = [*lines[number], height(values[number])]
+        axes.plot(heights, color=color, linewidth=1.0, alpha=0.75, zorder=2, label=label)
     label = f"best: {format_objective(best)}, trial {worst_first[-1]}"
     axes.plot([*lines[worst_first[-1]], height(best)], color=BEST, linewidth=2.4, zorder=3, label=label)
-    ticks = [(height(value), text) for value, text in scale.round_values()]
+    ends = {height(value): format_objective(value) for value in (best, worst)}
+    ticks = list(ends.items())
+    for value, text in scale.round_values():
+        if all(abs(height(value) - end) > ROOM_OF_LABEL for end in ends):
+            ticks.append((height(value), text))
     if len(shown) < len(values):
         ticks.append((NOT_SET, "worse"))
     _draw_axis(axes, len(lines[worst_first[-1]]), ticks)
@@ -134,5 +148,5 @@ def _draw_axis(axes: "Axes", x: int, ticks: Sequence[tuple[float, str]]) -> None
         axes.text(
             x + 0.035, position, text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 1]}…",
             fontsize=8, va="center", zorder=5,
-            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},  # lines pass behind
         )  # fmt: skip

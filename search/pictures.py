@@ -23,6 +23,7 @@ from search._panels import (
     worst_shown,
 )
 from search.dimensions import dimensions
+from search.importance import importances
 from search.leaderboard import Entry, best_entry, ranking, resource_of
 from search.names import format_objective
 from search.objectives import Objective
@@ -45,8 +46,10 @@ def draw_all(
     distributions: Mapping[str, BaseDistribution],
     rungs: Sequence[int] = (),
     unit: str = "epoch",
-) -> list[Path]:
+) -> tuple[list[Path], list[str]]:
     """Draw all pictures of a study: ``history``, ``curves``, ``importances`` and ``parallel``, as PNG files.
+
+    There are no ``importances`` where they would be no more than a sentence.
 
     Args:
         folder: Where they go; each file is replaced in one step.
@@ -58,25 +61,32 @@ def draw_all(
         unit: What a curve counts: ``epoch`` or ``fold``.
 
     Returns:
-        The files.
+        The files, and why a picture is missing: at most one sentence.
 
     Raises:
         OSError: If a file cannot be written.
     """
     axes = dimensions(views, distributions)
+    found = [importances(views, axes, i) for i in range(len(objectives))]
+    reasons = [reason for reason in found if isinstance(reason, str)]
     pictures: dict[str, Callable[[], Figure]] = {
         "history": lambda: draw_history(views, objectives, title),
         "curves": lambda: draw_curves(views, objectives, title, rungs, unit),
-        "importances": lambda: draw_importances(views, objectives, title, axes),
+        "importances": lambda: draw_importances(found, objectives, title),
         "parallel": lambda: draw_parallel(views, objectives, title, axes),
     }
+    missing = []
+    if len(reasons) == len(found):
+        del pictures["importances"]
+        (folder / "importances.png").unlink(missing_ok=True)
+        missing = reasons[:1]
     if len(objectives) > 1:
         pictures["pareto"] = lambda: draw_pareto(views, objectives, title)
     paths = []
     for name, draw in pictures.items():
         paths.append(folder / f"{name}.png")
         save_figure(draw(), paths[-1])
-    return paths
+    return paths, missing
 
 
 def draw_history(views: Sequence[TrialView], objectives: Sequence[Objective], title: str) -> "Figure":
@@ -103,7 +113,7 @@ def _draw_history(axes: "Axes", entries: Sequence[Entry], objective: Objective, 
     for state, color in COLORS.items():
         points = [(v.number, value) for v, value in shown if v.state == state and v not in far]
         if points:
-            label = f"{state} ({len(points)})" if state == "complete" else f"{state}, newest ({len(points)})"
+            label = f"{state} ({len(points)})" + ("" if state == "complete" else ": last value")
             x, y = zip(*points, strict=True)
             axes.scatter(
                 x, y, s=26, marker=MARKERS[state], color=color, label=label, linewidths=1.1, zorder=2

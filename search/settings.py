@@ -1,8 +1,12 @@
 """What a study is: everything that must be the same for all its workers, whenever they join."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from search.errors import SearchError
 
@@ -71,28 +75,62 @@ class Settings:
         """The settings as a mapping in JSON."""
         return json.dumps(asdict(self))
 
-    def must_equal(self, given: "Settings", study: str) -> None:
+    def must_equal(self, given: "Settings", folder: Path) -> None:
         """Refuse to go on with other settings than those that a study was begun with.
+
+        Files count by what they say; comments may change.
 
         Args:
             given: Settings of this command.
-            study: Name of the study.
+            folder: The study's folder, with its copies of the files.
 
         Raises:
-            SearchError: If one differs; it names the option.
+            SearchError: If one differs; it names the option and both values, in a file the key too.
         """
         mine, other = asdict(self), asdict(given)
-        for name in OPTIONS:
-            if json.dumps(mine[name]) == json.dumps(other[name]):  # the order of files matters too
+        way_out = f"put it back, or choose another name with --study ({folder.name})"
+        for name, option in OPTIONS.items():
+            if name == "space":
+                what = _difference(mine[name], other[name], folder / "space.yaml")
+            elif name == "configs" and list(mine[name]) == list(other[name]):
+                found = (
+                    _difference(text, other[name][file], folder / "configs" / file)
+                    for file, text in mine[name].items()
+                )
+                what = next(filter(None, found), None)
+            elif mine[name] != other[name]:
+                shown = [_shown(list(v) if isinstance(v, dict) else v) for v in (other[name], mine[name])]
+                what = f"is {shown[0]}, but the study was begun with {shown[1]}"
+            else:
                 continue
-            option = OPTIONS[name]
-            what = (
-                "has changed since the study was begun"
-                if name in ("configs", "space")
-                else f"is {_shown(other[name])}, but the study was begun with {_shown(mine[name])}"
-            )
-            raise SearchError(f"{option}: {what}; put it back, or choose another name with --study ({study})")
+            if what is not None:
+                raise SearchError(f"{option}: {what}; {way_out}")
 
 
 def _shown(value: Any) -> str:
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _difference(begun_with: str, given: str, kept: Path) -> str | None:
+    """The first key in which a YAML file differs from the study's copy; None if they say the same."""
+    begun, now = (
+        {key: json.dumps(value, default=str) for key, value in _flat(yaml.safe_load(text), "")}
+        for text in (begun_with, given)
+    )
+    for key in {**begun, **now}:
+        if begun.get(key) != now.get(key):
+            values = (now.get(key, "not there"), begun.get(key, "not there"))
+            return "{} is {}, but {} in {}, with which the study was begun".format(key, *values, kept)
+    if list(begun) == list(now):
+        return None
+    # Values are drawn in this order, and classes are read before their arguments.
+    return f"has its keys in another order than {kept}, with which the study was begun"
+
+
+def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Values by dotted key."""
+    if not isinstance(value, dict) or not value:
+        yield prefix, value
+        return
+    for key, inner in value.items():
+        yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))

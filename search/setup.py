@@ -19,7 +19,7 @@ from search.schedulers import Scheduler, make_scheduler
 from search.settings import Settings
 from search.space import Space
 from search.space_file import read_space
-from search.storage import Storage
+from search.storage import Storage, one_line
 from search.study import SharedStudy, trial_seed
 
 __all__ = ["StudyFile", "begin_or_join", "grid_of", "open_study", "scheduler_of"]
@@ -81,7 +81,12 @@ class StudyFile:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SearchError(f"{path}: cannot be read ({error}); choose another --study") from error
+            reason = f"it has no {error}" if isinstance(error, KeyError) else one_line(error)
+            if isinstance(error, OSError):
+                reason = str(error.strerror)
+            raise SearchError(
+                f"{path}: cannot be read as the file of a study ({reason}); choose another --study"
+            ) from error
 
 
 def begin_or_join(folder: Path, settings: Settings, storage: Storage, num_trials: int | None) -> StudyFile:
@@ -123,7 +128,7 @@ def begin_or_join(folder: Path, settings: Settings, storage: Storage, num_trials
             _note(storage, study, found, num_trials)  # whoever began it did not come to its end
         elif found is None or attrs.get("token") != found.token:
             raise SearchError(_other_folder(folder, attrs))
-        found.settings.must_equal(settings, name)
+        found.settings.must_equal(settings, folder)
         storage.optuna.set_study_user_attr(study, "num_trials", num_trials)
         return found
 

@@ -13,6 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from datamodules.interface.registry import near_names
 from search.errors import SearchError
 from search.space import Parameter, Space, path_of
 
@@ -70,10 +71,15 @@ def _read_parameter(name: str, node: yaml.Node, where: str, path: Path) -> Param
     kind_name = kind.value if isinstance(kind, yaml.ScalarNode) else None
     if kind_name not in FIELDS:
         given = "missing" if kind is None else repr(kind_name)
-        raise SearchError(f"{where}: {key}: type is {given}, but must be one of {', '.join(FIELDS)}")
-    for unknown in sorted(fields.keys() - FIELDS[kind_name]):
+        known = {"type"}.union(*FIELDS.values())
+        others = "".join(
+            f"; there is no {name!r}{near_names(name, sorted(known))}"
+            for name in sorted(fields.keys() - known)
+        )
+        raise SearchError(f"{where}: {key}: type is {given}, but must be one of {', '.join(FIELDS)}{others}")
+    for name_of_field in sorted(fields.keys() - FIELDS[kind_name]):
         allowed = ", ".join(sorted(FIELDS[kind_name]))
-        raise SearchError(f"{where}: {key}: a {kind_name} has no {unknown!r}, only {allowed}")
+        raise SearchError(f"{where}: {key}: a {kind_name} has no {name_of_field!r}, only {allowed}")
     if kind_name == "class":
         return _read_classes(name, fields.get("choices"), where, path)
     values = {field: _plain(value) for field, value in fields.items()}

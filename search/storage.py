@@ -7,6 +7,7 @@ never leaves it behind.
 """
 
 import contextlib
+import json
 import os
 import time
 import zlib
@@ -254,6 +255,26 @@ class _JournalLock(JournalFileOpenLock):
         self._lock.release()
 
 
+def _check_journal(journal: Path) -> None:
+    """Refuse a file that is no journal: Optuna skips a last line that it cannot read, and fails at others.
+
+    Raises:
+        SearchError: If a line is no entry; it names the line.
+    """
+    with journal.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                # The rest of a last line may be about to be written, or never was.
+                good = "op_code" in json.loads(line) if line.endswith(b"\n") else line.startswith(b"{")
+            except (ValueError, TypeError):
+                good = False
+            if not good:
+                raise SearchError(
+                    f"{journal}:{number}: cannot be read as an entry of a study's journal; put the file back "
+                    "as it was, or choose another --study"
+                )
+
+
 def open_storage(url: str | None, directory: Path, study: str, *, seconds_to_try: float = 0.0) -> Storage:
     """Open a study's storage.
 
@@ -264,7 +285,7 @@ def open_storage(url: str | None, directory: Path, study: str, *, seconds_to_try
         seconds_to_try: How long to wait for a server that does not answer.
 
     Raises:
-        SearchError: If the address is of no known kind, or nothing answers there.
+        SearchError: If the address is of no known kind, nothing answers there, or the journal is damaged.
     """
     begun = time.monotonic()
     while True:
@@ -281,6 +302,7 @@ def _open(url: str | None, directory: Path, study: str) -> Storage:
     if url is None:
         journal = directory / "journal.log"
         journal.touch()
+        _check_journal(journal)
         backend = JournalFileBackend(str(journal), lock_obj=_JournalLock(journal))
         return FileStorage(None, JournalStorage(backend), directory / ".lock")
     scheme = url.partition(":")[0].partition("+")[0]

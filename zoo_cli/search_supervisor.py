@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from callbacks._files import write_atomically
+from callbacks.run_record import record_end
 from search.board import Board
 from search.leaderboard import best_entry, format_leaderboard, ranking, write_leaderboard
 from search.objectives import parse_objectives
@@ -71,34 +72,25 @@ class Supervisor:
         Raises:
             CommandError: If the user interrupted, or no trial could be run.
         """
+        workers: dict[int, subprocess.Popen[bytes]] = {}
         interrupted = False
-        board = Board(
-            self.objectives,
-            num_trials=self.study.num_trials(),
-            deadline=self.deadline,
-            num_workers=len(self.devices),
-            max_resource=self.file.settings.max_resource,
-            unit=self.file.settings.unit,
-        )
-        workers = {number: self._start(number) for number in range(len(self.devices))}
         try:
-            with board:
-                while workers:
-                    self._show(board)
-                    time.sleep(0.5)
-                    self._replace_dead(workers)
-                self._show(board)
+            try:
+                self._look_after(workers)
+            except KeyboardInterrupt:
+                interrupted = True
+                print("stopping: each worker hands its trial back (Ctrl-C again kills them)", file=sys.stderr)
+                self._stop(workers)
+            finally:
+                for worker in workers.values():
+                    _kill(worker)
+            views = self.study.views()
+            missing = self._write(views, pictures=True)
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            table = format_leaderboard(views, self.objectives, unit=self.file.settings.unit, width=width)
+            print("\n".join([table, *missing]))
         except KeyboardInterrupt:
             interrupted = True
-            print("stopping: each worker hands its trial back (Ctrl-C again kills them)", file=sys.stderr)
-            self._stop(workers)
-        finally:
-            for worker in workers.values():
-                _kill(worker)
-        views = self.study.views()
-        self._write(views, pictures=True)
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print(format_leaderboard(views, self.objectives, unit=self.file.settings.unit, width=width))
         if interrupted:
             raise CommandError("stopped; the same command goes on", INTERRUPTED)
         if self._error is not None:
@@ -107,6 +99,25 @@ class Supervisor:
         if best.is_file():
             print(f"{best}: train it with `python cli.py fit --config {best}`")
         return 0
+
+    def _look_after(self, workers: dict[int, subprocess.Popen[bytes]]) -> None:
+        """Start workers, and others in place of those that were killed, until all have ended."""
+        board = Board(
+            self.objectives,
+            num_trials=self.study.num_trials(),
+            deadline=self.deadline,
+            num_workers=len(self.devices),
+            max_resource=self.file.settings.max_resource,
+            unit=self.file.settings.unit,
+        )
+        for number in range(len(self.devices)):
+            workers[number] = self._start(number)
+        with board:
+            while workers:
+                self._show(board)
+                time.sleep(0.5)
+                self._replace_dead(workers)
+            self._show(board)
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         logs = self.file.folder / "logs"
@@ -155,9 +166,8 @@ class Supervisor:
         for worker in workers.values():
             with contextlib.suppress(ProcessLookupError):
                 worker.send_signal(signal.SIGINT)
-        with contextlib.suppress(KeyboardInterrupt):
-            for worker in workers.values():
-                worker.wait()
+        for worker in workers.values():
+            worker.wait()
 
     def _show(self, board: Board) -> None:
         views = self.study.views()
@@ -168,7 +178,8 @@ class Supervisor:
         if ended > self._ended:
             self._ended, self._restarts = ended, 0
 
-    def _write(self, views: list[TrialView], *, pictures: bool) -> None:
+    def _write(self, views: list[TrialView], *, pictures: bool) -> list[str]:
+        """Write what came out so far; say why pictures are missing."""
         folder = self.file.folder
         write_leaderboard(folder / "leaderboard.csv", views, self.objectives, unit=self.file.settings.unit)
         best = best_entry(ranking(views, self.objectives))
@@ -176,18 +187,24 @@ class Supervisor:
             self._write_best(best.view)
         for view in views:
             if view.state in ("pruned", "failed"):  # nothing will go on from these
-                for checkpoints in trial_folder(folder, view.number).glob("**/checkpoints"):
+                trial = trial_folder(folder, view.number)
+                for checkpoints in trial.glob("**/checkpoints"):
                     shutil.rmtree(checkpoints, ignore_errors=True)
-        if pictures:
-            draw_all(
-                folder / "pictures",
-                views,
-                self.objectives,
-                title=self.file.name,
-                distributions=self.study.space.distributions(),
-                rungs=self.study.scheduler.rungs(),
-                unit=self.file.settings.unit,
-            )
+                record_end(trial, view.state)
+                for fold in trial.glob("fold_*"):
+                    record_end(fold)
+        if not pictures:
+            return []
+        _, missing = draw_all(
+            folder / "pictures",
+            views,
+            self.objectives,
+            title=self.file.name,
+            distributions=self.study.space.distributions(),
+            rungs=self.study.scheduler.rungs(),
+            unit=self.file.settings.unit,
+        )
+        return missing
 
     def _write_best(self, view: TrialView) -> None:
         folder = trial_folder(self.file.folder, view.number)

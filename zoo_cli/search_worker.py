@@ -15,6 +15,7 @@ from search.setup import StudyFile, open_study
 from search.storage import SECONDS_TO_TRY, open_storage
 from search.worker import work
 from zoo_cli.errors import INTERRUPTED, CommandError
+from zoo_cli.search_stop import Once
 from zoo_cli.search_trial import TrialRunner
 
 __all__ = ["GIVEN_UP", "SECONDS_LEFT", "STORAGE", "search_worker"]
@@ -25,6 +26,8 @@ STORAGE = "ZOO_SEARCH_STORAGE"
 """Environment variable with a worker's storage: all can see arguments, and it may hold a password."""
 SECONDS_LEFT = "ZOO_SEARCH_SECONDS"
 """Environment variable with the seconds after which a worker stops."""
+SECONDS_TO_HAND_BACK = 10.0
+"""So long after a signal further ones do not disturb a worker that hands its trial back."""
 
 
 def search_worker(args: list[str]) -> int:
@@ -39,16 +42,17 @@ def search_worker(args: list[str]) -> int:
     Raises:
         CommandError: If the study cannot be worked on.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handler = Once(SECONDS_TO_HAND_BACK)
+    signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGTERM, handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    importlib.import_module("zoo_cli.lightning_cli")
-    gc.collect()
-    gc.freeze()  # what is loaded for good need not be looked through after each trial
     folder = Path(args[0])
     seconds = os.environ.get(SECONDS_LEFT)
     deadline = None if seconds is None else time.monotonic() + float(seconds)
     try:
+        importlib.import_module("zoo_cli.lightning_cli")
+        gc.collect()
+        gc.freeze()  # what is loaded for good need not be looked through after each trial
         file = StudyFile.read(folder)
         if file is None:
             raise SearchError(f"{folder}: is no folder of a study")

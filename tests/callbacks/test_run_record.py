@@ -1,14 +1,16 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-from callbacks import RunRecord
+from callbacks import Pruning, RunRecord
 from callbacks.metrics_csv import read_metrics
-from callbacks.run_record import git_state, read_summary
+from callbacks.run_record import git_state, read_summary, record_end
 from tests.callbacks.conftest import MakeTrainer, Spoil, digits, lenet
 from zoo import NonFiniteLossError
 
@@ -54,6 +56,49 @@ def test_best_is_the_row_with_the_best_monitored_value(make_trainer: MakeTrainer
     recorded = read_summary(tmp_path)["best"]
     assert recorded["step"] == best["step"] == 11
     assert recorded["val/loss"] == pytest.approx(best["val/loss"])
+
+
+class StopAfter:
+    """Lets a search stop a run."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.done = 0
+
+    def report(self, value: float, step: int) -> None:
+        self.done = step
+
+    def should_prune(self) -> bool:
+        return self.done >= self.epochs
+
+
+@pytest.mark.parametrize(("epochs", "checkpoint"), [(1, "checkpoints/last.ckpt"), (2, None)])
+def test_run_that_a_search_stops_and_whose_only_checkpoint_is_the_newest(
+    make_trainer: MakeTrainer, tmp_path: Path, epochs: int, checkpoint: str | None
+) -> None:
+    """The first epoch is the best one."""
+    newest = ModelCheckpoint(
+        tmp_path / "checkpoints", "last", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    pruning = Pruning(StopAfter(epochs), "val/acc")
+    callbacks = [RunRecord(), Spoil(), pruning, newest]
+    make_trainer(max_epochs=3, callbacks=callbacks).fit(lenet(), datamodule=digits())
+    summary = read_summary(tmp_path)
+    assert (summary["status"], summary["epochs"]) == ("stopped", epochs)
+    assert summary["best"]["epoch"] == 0
+    assert summary["best_checkpoint"] == checkpoint
+    record_end(tmp_path)
+    assert read_summary(tmp_path) == summary
+    shutil.rmtree(tmp_path / "checkpoints")
+    record_end(tmp_path, "pruned")
+    ended = read_summary(tmp_path)
+    assert (ended["status"], ended["best_checkpoint"]) == ("pruned", None)
+    assert ended["metrics"] == summary["metrics"]
+
+
+def test_end_of_what_never_began_is_not_recorded(tmp_path: Path) -> None:
+    record_end(tmp_path, "failed")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_history_counts_steps_as_the_trainer_does(make_trainer: MakeTrainer, tmp_path: Path) -> None:

@@ -37,10 +37,12 @@ def study(kind: str) -> list[TrialView]:
     "kind", ["none", "one", "starting", "all pruned", "no number", "all failed", "equal"]
 )
 def test_every_study_has_pictures(tmp_path: Path, kind: str) -> None:
-    paths = draw_all(
+    paths, missing = draw_all(
         tmp_path / "pictures", study(kind), ACC, title="study", distributions=SPACE, rungs=[1, 3]
     )
-    assert [path.name for path in paths] == ["history.png", "curves.png", "importances.png", "parallel.png"]
+    assert [path.name for path in paths] == ["history.png", "curves.png", "parallel.png"]
+    (sentence,) = missing
+    assert sentence.startswith("No importances: ")
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == sorted(p.name for p in paths)
     for path in paths:
         with Image.open(path) as image:
@@ -64,8 +66,13 @@ def test_a_picture_of_nothing_says_so(draw: Any, sentence: str) -> None:
 
 
 def test_with_two_objectives_the_front_is_drawn_too(tmp_path: Path) -> None:
-    views = [trial(n, "complete", 0.1 * n, 100.0 + n, params=SGD) for n in range(3)]
-    paths = draw_all(tmp_path, views, TWO, title="study", distributions=SPACE)
+    rates = [0.1, 0.2, 0.4, 0.8]
+    views = [
+        trial(n, "complete", 0.1 * n, 100.0, params=SGD | {"m.opt.init_args.lr": rate})
+        for n, rate in enumerate(rates)
+    ]
+    paths, missing = draw_all(tmp_path, views, TWO, title="study", distributions=SPACE)
+    assert missing == []  # of the second objective a sentence says it
     assert [path.stem for path in paths] == ["history", "curves", "importances", "parallel", "pareto"]
     assert all(path.is_file() for path in paths)
 

@@ -1,5 +1,6 @@
 """Pictures of parameters: their axes, their importances, parallel coordinates."""
 
+import itertools
 import logging
 import math
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from search.dimensions import Dimension, dimensions
 from search.importance import Importances, importances
 from search.parameter_pictures import NOT_SET, draw_importances, draw_parallel
 from search.trials import TrialView
-from tests.search.figures import ADAM, SGD, SPACE, line, texts
+from tests.search.figures import ADAM, SGD, SPACE, labels, line, texts
 from tests.search.views import ACC, ERROR, TWO, trial
 
 # Axes of parameters
@@ -130,17 +131,18 @@ def test_importances_say_why_there_are_none() -> None:
     few = drawn(3)
     others = [replace(view, number=3, state="pruned", curve={1: 0.3}) for view in few]
     others += [replace(few[0], number=4, values=(math.nan,)), replace(few[0], number=5, state="failed")]
-    assert said([*few, *others]) == "Importances need at least 4 complete trials, and there are 3."
+    assert said([*few, *others]) == "No importances: they need at least 4 complete trials, and there are 3."
     assert isinstance(said(drawn(4)), Importances)
     same = [replace(view, values=(0.5,)) for view in drawn(5)]
-    assert said(same) == "All 5 complete trials have the same value, so no parameter matters."
+    assert said(same) == "No importances: all 5 complete trials have the same value."
     one = [trial(n, "complete", float(n), params={"one": 7}) for n in range(5)]
-    assert said(one) == "No parameter varies that all complete trials have."
+    assert said(one) == "No importances: no parameter varies that all complete trials have."
 
 
 def test_the_picture_of_importances_names_who_reckoned_them() -> None:
     views = [replace(view, values=(*(view.values or ()), float(view.number))) for view in drawn(12)]
-    figure = draw_importances(views, TWO, "study", dimensions(views, IMPORTANCE_SPACE))
+    axes = dimensions(views, IMPORTANCE_SPACE)
+    figure = draw_importances([importances(views, axes, i) for i in range(2)], TWO, "study")
     first, second = figure.axes
     assert first.get_title() == "what matters for val/acc (fANOVA, 12 complete trials: few, so a rough guess)"
     assert "parameters" in second.get_title()
@@ -149,11 +151,25 @@ def test_the_picture_of_importances_names_who_reckoned_them() -> None:
     assert names[-1] == "lr"
     assert widths == sorted(widths)
     assert texts(first)[-1] == f"{widths[-1]:.0%}"
-    empty = draw_importances(views[:2], ACC, "study", [])
-    assert texts(empty.axes[0]) == ["Importances need at least 4 complete trials, and there are 2."]
+    partly = draw_importances(["No importances: none.", importances(views, axes, 0)], TWO, "study")
+    assert texts(partly.axes[0]) == ["No importances: none."]
 
 
 # Parallel coordinates
+
+
+def test_the_axis_of_values_is_labelled_at_its_ends_and_the_first_of_equal_trials_is_best() -> None:
+    values = [0.2513, 0.9871, 0.9871, 0.5, 0.9844]
+    views = [trial(n, "complete", value, params={"lr": 0.1}) for n, value in enumerate(values)]
+    (panel,) = draw_parallel(views, ACC, "study", dimensions(views, IMPORTANCE_SPACE)).axes
+    ticks = {t.get_text(): float(t.get_position()[1]) for t in panel.texts if t.get_position()[0] > 1}
+    assert ticks["0.2513"] == 0.0
+    assert ticks["0.9871"] == 1.0
+    assert ticks["0.6"] == pytest.approx((0.6 - 0.2513) / (0.9871 - 0.2513))
+    heights = sorted(ticks.values())
+    assert all(high - low > 0.06 for low, high in itertools.pairwise(heights))
+    assert "complete (5), the darker the better" in labels(panel)
+    assert "best: 0.9871, trial 1" in labels(panel)
 
 
 def test_a_trial_is_a_line_across_its_parameters_to_its_value() -> None:

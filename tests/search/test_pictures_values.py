@@ -41,7 +41,7 @@ def test_the_history_shows_the_best_so_far() -> None:
     ]
     (axes,) = draw_history(views, ACC, "study").axes
     assert dots(axes, "complete (4)") == [(0, 0.3), (1, 0.2), (3, 0.5), (7, 0.4)]
-    assert dots(axes, "pruned, newest (1)") == [(2, 0.9)]
+    assert dots(axes, "pruned (1): last value") == [(2, 0.9)]
     assert [x for x, _ in dots(axes, "failed, or not a number (2)")] == [5, 6]
     assert line(axes, "best so far:\n0.5000, trial 3") == [(0, 0.3), (3, 0.5), (7, 0.5)]
     (axes,) = draw_history(views, ERROR, "study").axes

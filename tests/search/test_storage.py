@@ -1,9 +1,11 @@
 """What a storage's address may be, and who may use it at the same time."""
 
+import contextlib
 import threading
 from pathlib import Path
 
 import pytest
+from optuna.study import StudyDirection
 
 from search.errors import SearchError
 from search.storage import SQLiteStorage, open_storage
@@ -57,3 +59,34 @@ def test_lock_keeps_other_storages_of_the_study_out(tmp_path: Path) -> None:
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"garbage\n", 1),
+        (b"garbage", 1),
+        (b'{"op_code": 0}\n\xff\n{"op_code": 0}\n', 2),
+        (b'{"op_code": 0}\n3\n', 2),
+    ],
+)
+def test_journal_that_is_none_is_named_with_its_line(tmp_path: Path, text: bytes, line: int) -> None:
+    journal = tmp_path / "journal.log"
+    journal.write_bytes(text)
+    with pytest.raises(SearchError) as error:
+        open_storage(None, tmp_path, "s")
+    assert str(error.value).startswith(f"{journal}:{line}: cannot be read")
+    assert "remove" not in str(error.value)
+    assert journal.read_bytes() == text
+
+
+def test_journal_whose_last_line_was_never_written_to_its_end_is_read(tmp_path: Path) -> None:
+    with contextlib.closing(open_storage(None, tmp_path, "s")) as storage:
+        storage.optuna.create_new_study([StudyDirection.MINIMIZE], "s")
+    with (tmp_path / "journal.log").open("ab") as journal:
+        journal.write(b'{"op_code": 4, "wor')
+    with contextlib.closing(open_storage(None, tmp_path, "s")) as storage:
+        study = storage.optuna.get_study_id_from_name("s")
+        storage.optuna.set_study_user_attr(study, "a", 1)
+    with contextlib.closing(open_storage(None, tmp_path, "s")) as storage:
+        assert storage.optuna.get_study_user_attrs(study) == {"a": 1}

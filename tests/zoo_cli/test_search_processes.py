@@ -112,13 +112,21 @@ def test_two_workers_share_a_study(start: Start) -> None:
     assert {path.name for path in Path("studies/s/pictures").iterdir()} >= {"history.png", "curves.png"}
 
 
-def test_interrupt_hands_the_trial_back_and_the_same_command_goes_on(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [([signal.SIGINT], 130), ([signal.SIGTERM, signal.SIGTERM], 143)],  # as `timeout` does
+)
+def test_interrupt_hands_the_trial_back_and_the_same_command_goes_on(
+    start: Start, signals: list[signal.Signals], code: int
+) -> None:
     options = ["--trials", "2", *FULL]
     process = start(*options)
     wait_for(lambda: any(len(view.curve) >= 2 for view in views()), process)
-    process.send_signal(signal.SIGINT)
-    out = finish(process, 130)
-    assert out.splitlines()[-1] == "error: stopped; the same command goes on"
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.2)
+    out = finish(process, code)
+    assert out.splitlines()[-1] == "stopped; the same command goes on"
     assert [view.state for view in views()] == ["paused"]
     (before,) = views()
     finish(start(*options))
@@ -127,6 +135,21 @@ def test_interrupt_hands_the_trial_back_and_the_same_command_goes_on(start: Star
     assert {epoch: first.curve[epoch] for epoch in before.curve} == before.curve
     assert epochs_of(0) == epochs_of(1) == list(range(EPOCHS))
     assert Path("studies/s/trials/0000/log.txt").read_text().count("LeNet with") == 2
+
+
+def test_second_sigterm_ends_the_command_at_once(start: Start) -> None:
+    options = ["--trials", "2", *FULL]
+    process = start(*options)
+    wait_for(lambda: any(view.curve for view in views()), process)
+    (worker,) = workers()
+    os.kill(worker, signal.SIGSTOP)  # it cannot hand its trial back
+    process.terminate()
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.terminate()
+    assert finish(process, 143).splitlines()[-1] == "stopped; the same command goes on"
+    assert not alive(worker)
+    assert [view.state for view in views()] == ["running"]
 
 
 def test_worker_that_is_killed_is_replaced_and_its_trial_goes_on(start: Start) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tests.zoo_cli.conftest import Run
 from tests.zoo_cli.searches import LR, SMALL, lr_space
-from zoo_cli import search as command
+from zoo_cli import search_tried
 from zoo_cli.errors import INTERRUPTED, CommandError
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -50,7 +51,10 @@ def test_changed_space_needs_another_study(
     succeed("search", *SMALL, "--space", lr_space(space), *options)
     space(f"{LR}: {{type: float, low: 1.0e-3, high: 1.0e-2}}\n")
     line = one_line_error(2, "search", *SMALL, "--space", "space.yaml", *options)
-    assert "--space: has changed since the study was begun" in line
+    assert f"--space: {LR}.low is 0.001, but 0.0001 in studies/study/space.yaml, with which" in line
+    assert "--study (study)" in line
+    space(f"# The same.\n{LR}:\n  type: float\n  low: 1.0e-4\n  high: 1.0e-2\n  log: true\n")
+    succeed("search", *SMALL, "--space", "space.yaml", *options)
 
 
 def test_folder_must_be_the_study_s_own(
@@ -67,7 +71,9 @@ def test_folder_must_be_the_study_s_own(
 
 
 BAD_SPACES = {
-    "model.init_args.hidden: {type: int, low: 1, high: 2}": "space.yaml:1: zoo.LeNet has no argument",
+    "model.init_args.hidden: {type: int, low: 1, high: 2}": (
+        "space.yaml:1: model.init_args.hidden: zoo.LeNet has no argument"
+    ),
     "trainer.max_epoch: {type: int, low: 1, high: 2}": "space.yaml:1: there is no setting trainer.max_epoch",
     f"{LR}: {{type: float, low: 1.0, high: 0.1}}": "space.yaml:1: "
     + LR
@@ -80,8 +86,25 @@ BAD_SPACES = {
     f"{LR}: 0.1": "must be a mapping such as",
     f"{LR}: {{type: categorical, choices: []}}": "choices is [], but must be a list of values",
     "data.init_args.batch_size: {type: int, low: 1.5, high: 8}": "low is 1.5, but must be a whole number",
-    "model.init_args.activation: {type: categorical, choices: [relu, rleu]}": "space.yaml:1: activation is",
-    f"{LR}: {{type: float, low: -1.0, high: 0.1}}": "space.yaml:1: Invalid learning rate: -1.0",
+    "model.init_args.activation: {type: categorical, choices: [relu, rleu]}": (
+        "space.yaml:1: model.init_args.activation is 'rleu', but must be one of"
+    ),
+    f"{LR}: {{type: float, low: -1.0, high: 0.1}}": f"space.yaml:1: {LR}: Invalid learning rate: -1.0",
+    f"{LR}r: {{type: float, low: 0.1, high: 1}}": (
+        f"space.yaml:1: there is no setting {LR}r; did you mean lr?"
+    ),
+    "data.init_args.batch_size: {type: float, low: 16, high: 32}": (
+        "space.yaml:1: data.init_args.batch_size is '16.0', but must be int or 'full'; its type in the space "
+        "is float, so make it int"
+    ),
+    "data.init_args.batch_size: {tpye: float, low: 1, high: 2}": (
+        "data.init_args.batch_size: type is missing, but must be one of float, int, categorical, class; "
+        "there is no 'tpye'; did you mean type"
+    ),
+    "model.init_args.lr_scheduler: {type: class, choices: {zoo.FactorDecay: {factor: "
+    "{type: float, low: -3, high: 1}}}}": (
+        "space.yaml:1: model.init_args.lr_scheduler.init_args.factor is -3.0, but must be in"
+    ),
     "trainer.max_epochs: {type: int, low: 1, high: 2}": "space.yaml:1: trainer.max_epochs varies",
     "": "must hold `dotted.path: {type: ...}` lines",
     "a: [": "space.yaml:2: is not valid YAML",
@@ -136,7 +159,35 @@ def test_bad_option_is_one_line(
     line = one_line_error(2, "search", *SMALL, "--space", lr_space(space), *options)
     assert BAD_OPTIONS[options] in line
     assert "secret" not in line
-    assert not list(Path().glob("studies/*/trials"))
+    assert not Path("studies").exists()
+    assert not Path("x.db").exists()
+
+
+def test_neither_configuration_nor_model(
+    one_line_error: Callable[..., str], space: Callable[[str], str]
+) -> None:
+    line = one_line_error(2, "search", "--space", lr_space(space))
+    assert "neither --config FILE nor --model NAME and --data NAME is given" in line
+
+
+@pytest.mark.parametrize("studies", ["/proc/nope", "a_file"])
+def test_folder_that_cannot_be_made_is_as_storage_that_cannot_be_reached(
+    one_line_error: Callable[..., str], space: Callable[[str], str], studies: str
+) -> None:
+    Path("a_file").touch()
+    line = one_line_error(2, "search", *SMALL, "--space", lr_space(space), "--studies", studies)
+    assert line.startswith(f"error: {studies}")
+
+
+def test_damaged_study_is_left_as_it_is(
+    one_line_error: Callable[..., str], space: Callable[[str], str]
+) -> None:
+    folder = Path("studies/study")
+    folder.mkdir(parents=True)
+    (folder / "study.json").write_text("{}\n")
+    line = one_line_error(2, "search", *SMALL, "--space", lr_space(space))
+    assert f"{folder}/study.json: cannot be read as the file of a study (it has no 'settings')" in line
+    assert [path.name for path in folder.iterdir()] == ["study.json"]
 
 
 def test_study_keeps_to_the_configuration_that_it_was_begun_with(
@@ -151,11 +202,12 @@ def test_study_keeps_to_the_configuration_that_it_was_begun_with(
     assert "--config studies/mine/configs/mine.yaml" in line
     Path("mine.yaml").write_text("trainer:\n  max_epochs: 2\n")
     line = one_line_error(2, "search", *small, *options, "--trials", "2")
-    assert "--config: has changed since the study was begun" in line
+    kept = "studies/mine/configs/mine.yaml"
+    assert f"--config: trainer.max_epochs is 2, but 1 in {kept}, with which the study was begun" in line
 
 
 def test_interrupt_while_the_space_is_tried_ends_the_command(
-    one_line_error: Callable[..., str], space: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    run: Run, space: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
 
@@ -163,7 +215,20 @@ def test_interrupt_while_the_space_is_tried_ends_the_command(
         calls.append(1)
         raise CommandError("stopped", INTERRUPTED)
 
-    monkeypatch.setattr(command, "run_cli", run_cli)
-    line = one_line_error(130, "search", *SMALL, "--space", lr_space(space))
-    assert "stopped; nothing has been trained" in line
+    monkeypatch.setattr(search_tried, "run_cli", run_cli)
+    result = run("search", *SMALL, "--space", lr_space(space))
+    assert (result.code, result.err) == (130, "stopped; nothing has been trained\n")
     assert calls == [1]
+
+
+def test_sigterm_while_the_space_is_tried_ends_the_command(
+    run: Run, space: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_cli(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(search_tried, "run_cli", run_cli)
+    before = signal.getsignal(signal.SIGTERM)
+    result = run("search", *SMALL, "--space", lr_space(space))
+    assert (result.code, result.err) == (143, "stopped; nothing has been trained\n")
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,5 +1,6 @@
 """The command ``search``: how its trials go on, fail, stop and are measured."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,8 @@ def test_search_stops_trials_whatever_min_epochs_says(succeed: Run, space: Calla
         assert len(view.curve) == 4 if view.state == "complete" else view.state == "pruned"
     assert {len(view.curve) for view in views() if view.state == "pruned"} <= {1, 3}
     assert any(view.state == "pruned" for view in views())
+    for view in views():
+        trial = Path(f"studies/study/trials/{view.number:04d}")
+        summary = json.loads((trial / "summary.json").read_text())
+        assert summary["status"] == ("pruned" if view.state == "pruned" else "finished")
+        assert summary["best_checkpoint"] is None or (trial / summary["best_checkpoint"]).is_file()
