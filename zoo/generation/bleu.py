@@ -1,4 +1,4 @@
-"""How good a translation is: the book's BLEU, and sums for torchmetrics' BLEU (section 10.7.6)."""
+"""How good a translation is: the book's BLEU (section 10.7.6)."""
 
 import math
 from collections import Counter

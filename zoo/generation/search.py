@@ -5,6 +5,7 @@ functions: ``step(tokens, state)`` takes the last token of each row and the stat
 logits of the next token and the new state; ``select(state, rows)`` returns the state of some rows.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ class Hypothesis(NamedTuple):
 
     def score(self, length_penalty: float) -> float:
         """``log P / L^alpha``, where L counts all generated tokens; alpha is ``length_penalty``."""
-        return self.log_prob / float(len(self.ids)) ** length_penalty
+        return self.log_prob / math.pow(len(self.ids), length_penalty)
 
 
 def best_of(hypotheses: Sequence[Hypothesis], length_penalty: float) -> Hypothesis:
