@@ -1,6 +1,7 @@
 """``predict`` of texts: with prompts or lines, without data."""
 
 import io
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from tests.zoo_cli.conftest import Run
 from tests.zoo_cli.texts import CountingLM, ShoutingTranslator, letters, save, words
+from zoo import RNNLM, BiGRULM
 
 Error = Callable[..., str]
 CKPT = ("--ckpt_path", "lm.ckpt", "--trainer.accelerator", "cpu")
@@ -226,3 +228,39 @@ def test_weights_of_the_checkpoint_are_used(succeed: Run) -> None:
     content["state_dict"]["net.weight"] = content["state_dict"]["net.weight"].T.contiguous()
     torch.save(content, "lm.ckpt")
     assert succeed("predict", *CKPT, "--prompt", "a", "--max_new_tokens", "3").out == "acba\n"
+
+
+SHORT = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.accelerator", "cpu")
+
+
+def test_a_trained_model_needs_its_checkpoint_alone(succeed: Run, one_line_error: Error) -> None:
+    """And what has other tokens under the same ids is refused, in ``test`` as in ``fit``."""
+    Path("a.txt").write_text("abc ab cab bca " * 40)
+    Path("b.txt").write_text("xyz xy zxy yzx " * 40)
+    data = ("--data", "TextFile", "--data.path", "a.txt", "--data.num_steps", "8")
+    out = succeed("fit", "--model", "RNNLM", *data, *SHORT).out
+    run = Path("runs/RNNLM/version_0")
+    sample = (run / "samples.txt").read_text().splitlines()
+    assert sample[0] == "epoch 1, step 1"
+    assert f"sample: {sample[1]}" in out
+    table = succeed("predict", "--model", "RNNLM", *data, "--trainer.accelerator", "cpu").out.splitlines()
+    assert table[0] == "input,loss,perplexity"
+    for row in table[1:]:
+        _, loss, perplexity = map(float, row.split(","))
+        assert perplexity == pytest.approx(math.exp(loss), rel=1e-4)
+
+    Path("a.txt").unlink()
+    out = succeed("predict", "--model", "RNNLM", "--prompt", "cab", "--max_new_tokens", "9").out
+    checkpoint = str(run / "checkpoints" / "best.ckpt")
+    assert out == RNNLM.load_from_checkpoint(checkpoint).generate("cab", 9, seed=0) + "\n"
+    other = ("--data", "tests.zoo_cli.texts.OtherText", "--data.path", "b.txt", "--data.num_steps", "8")
+    for command in ("test", "fit"):
+        error = one_line_error(1, command, "--model", "RNNLM", *other, "--ckpt_path", checkpoint, *SHORT)
+        assert "tokenizer of the text is" in error
+        assert "with the same tokens in the same order: choose the data that the model was trained" in error
+
+
+def test_a_model_that_guesses_hidden_tokens_does_not_go_on_with_a_text(one_line_error: Error) -> None:
+    save(BiGRULM(vocab_size=4, hidden_size=4), "lm.ckpt", text=letters())
+    error = one_line_error(1, "predict", *CKPT, "--prompt", "a")
+    assert "BiGRULM" in error

@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from datamodules import TextFile
 from datamodules.interface.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
 from zoo.tasks import LanguageModel, OptimizerCallable, TextTask
 
@@ -82,3 +83,7 @@ def letters(text: str = "abc", normalization: str = "none") -> Tokenizer:
 
 def words(text: str = "one two three") -> Tokenizer:
     return WordTokenizer.train([text], normalization="lower")
+
+
+class OtherText(TextFile):
+    """A dataset of its own: it does not take over the vocabulary that a TextFile left in a checkpoint."""
