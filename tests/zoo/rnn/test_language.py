@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import Tensor, nn
 
 import datamodules
@@ -161,18 +161,23 @@ def test_states_end_with_their_epoch(tmp_path: Path) -> None:
 def test_resuming_within_an_epoch_goes_on_exactly(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("".join(random.Random(0).choices("abcde", k=200)))
 
+    path = tmp_path / "part.ckpt"
+
     def fit(lm: Any, ckpt_path: Path | None = None) -> None:
         data = datamodules.TextFile(
             path=str(tmp_path / "text.txt"), num_steps=4, batch_size=3, partition="sequential"
         )
-        keep = ModelCheckpoint(tmp_path / "kept", "part", every_n_train_steps=5, enable_version_counter=False)
-        run = trainer(tmp_path, max_steps=9, limit_val_batches=0, callbacks=[] if ckpt_path else [keep])
+        keep = LambdaCallback(
+            on_train_batch_end=lambda run, *_: run.save_checkpoint(path) if run.global_step == 5 else None
+        )
+        run = trainer(
+            tmp_path, max_steps=9, limit_val_batches=0, callbacks=[keep], enable_checkpointing=False
+        )
         run.fit(lm, data, ckpt_path=ckpt_path, weights_only=True)
         assert run.num_training_batches > 9
 
     whole = model("LSTMLM", carry_state=True)
     fit(whole)
-    path = tmp_path / "kept" / "part.ckpt"
     second = model("LSTMLM", carry_state=True)
     fit(second, path)
     torch.testing.assert_close(second.state_dict(), whole.state_dict(), atol=0, rtol=0)
