@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import math
 import os
 import shutil
 import statistics
@@ -21,6 +22,7 @@ from search.settings import Settings
 from search.setup import StudyFile
 from search.space import flags
 from search.worker import RunningTrial
+from zoo.tasks.base import NonFiniteLossError
 from zoo_cli.errors import INTERRUPTED, CommandError
 from zoo_cli.run import run_cli
 from zoo_cli.sources import Sources
@@ -78,7 +80,7 @@ class TrialRunner:
             values: Values by name of the space.
 
         Returns:
-            The objectives.
+            The objectives; NaN after a loss that was not finite.
 
         Raises:
             CommandError: For what went wrong, in one line; ``log.txt`` in the trial's folder has more.
@@ -97,7 +99,12 @@ class TrialRunner:
                 if isinstance(error.__cause__, SearchError):
                     raise error.__cause__ from None  # the storage's: no fault of the trial
                 traceback.print_exc()
+                if isinstance(error.__cause__, NonFiniteLossError):
+                    return self._nothing()
                 raise
+            except NonFiniteLossError:  # as it is, with ZOO_DEBUG=1
+                traceback.print_exc()
+                return self._nothing()
             except SystemExit as stop:
                 raise KeyboardInterrupt from stop
             except Exception:
@@ -105,6 +112,10 @@ class TrialRunner:
                 raise
             finally:
                 free_memory()
+
+    def _nothing(self) -> list[float]:
+        """What came out of a training that diverged: it has not failed, and is no good."""
+        return [math.nan for _ in self.objectives]
 
     def _train(self, arguments: list[str], trial: RunningTrial, folder: Path) -> list[float]:
         checkpoint = folder / "checkpoints" / "last.ckpt"

@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from search.errors import SearchError
 from search.setup import StudyFile, open_study
 from search.storage import SECONDS_TO_TRY, open_storage
 from search.worker import work
-from zoo_cli.errors import INTERRUPTED, CommandError
+from zoo_cli.errors import INTERRUPTED, print_error
 from zoo_cli.search_stop import Once
 from zoo_cli.search_trial import TrialRunner
 
@@ -38,9 +39,6 @@ def search_worker(args: list[str]) -> int:
 
     Returns:
         The exit code.
-
-    Raises:
-        CommandError: If the study cannot be worked on.
     """
     handler = Once(SECONDS_TO_HAND_BACK)
     signal.signal(signal.SIGINT, handler)
@@ -60,7 +58,10 @@ def search_worker(args: list[str]) -> int:
         study = open_study(file, storage)
         work(study, TrialRunner(file, study.objectives), deadline=deadline)
     except SearchError as error:
-        raise CommandError(str(error), GIVEN_UP) from error
+        if os.environ.get("ZOO_DEBUG") == "1":
+            traceback.print_exc()
+        print_error(str(error))  # whatever ZOO_DEBUG says: the command looks for this line and for the code
+        return GIVEN_UP
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:

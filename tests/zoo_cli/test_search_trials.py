@@ -10,7 +10,7 @@ import torch
 
 from search.study import SharedStudy
 from tests.zoo_cli.conftest import Run
-from tests.zoo_cli.searches import SMALL, curve_of, lr_space, rows_of, views
+from tests.zoo_cli.searches import LR, SMALL, curve_of, lr_space, rows_of, views
 from zoo_cli import search as command
 from zoo_cli import search_trial
 
@@ -83,6 +83,22 @@ def test_failing_trial_is_recorded_with_its_message(
     assert "Traceback" in Path("studies/study/trials/0001/log.txt").read_text()
 
 
+@pytest.mark.parametrize("debug", ["0", "1"])
+def test_trial_whose_loss_is_no_number_is_pruned(
+    succeed: Run, space: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, debug: str
+) -> None:
+    monkeypatch.setenv("ZOO_DEBUG", debug)
+    text = f"{LR}: {{type: categorical, choices: [1.0e+30, 1.0e-3]}}\n"
+    options = ["--sampler", "grid", "--pruner", "none", "--trainer.max_epochs", "1"]
+    succeed("search", *SMALL, "--space", space(text), *options)
+    assert [view.state for view in views()] == ["pruned", "complete"]
+    folder = Path("studies/study/trials/0000")
+    assert "the training loss was not finite" in (folder / "log.txt").read_text()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "pruned"
+    assert "the training loss was not finite" in summary["error"]
+
+
 def test_trial_that_was_done_but_not_noted_is_complete(
     succeed: Run, space: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,8 +112,7 @@ def test_trial_that_was_done_but_not_noted_is_complete(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(search_trial, "measure", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        command.search([*SMALL, *options, *two])
+    assert command.search([*SMALL, *options, *two]) == 130
     assert [view.state for view in views()] == ["paused"]
     succeed("search", *SMALL, *options, *two)
     (view,) = views()
