@@ -240,7 +240,7 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("position", [0, 5, 500, 999])
-@pytest.mark.parametrize("chunk", [4, 1 << 18])
+@pytest.mark.parametrize("chunk", [5, 1 << 18])  # 5 parts characters
 def test_a_file_that_is_not_utf8_names_the_byte(
     tmp_path: Path, position: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
