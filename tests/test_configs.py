@@ -8,7 +8,7 @@ import yaml
 
 import zoo_cli.search
 from datamodules import _download
-from tests.datamodules.fixtures import BUILDERS
+from tests.datamodules.fixtures import BUILDERS, letters, sentence_pairs, zipped
 from zoo_cli.main import main
 from zoo_cli.sources import shipped_configs
 
@@ -34,7 +34,21 @@ def flags_for(name: str, folder: Path) -> list[str]:
     """Tiny data where the file's own data would be read or downloaded."""
     data = settings_of(name)["data"]["class_path"].removeprefix("datamodules.")
     given = BUILDERS[data](folder) if data in BUILDERS else {}
+    enough_text(data, folder)
     return [f"--data.init_args.{key}={value}" for key, value in given.items()]
+
+
+def enough_text(data: str, folder: Path) -> None:
+    """Files of texts as long as the configurations' windows and numbers of pairs need."""
+    if data == "TimeMachine":
+        (folder / "timemachine" / "timemachine.txt").write_text(letters(size=21_000), encoding="utf-8")
+    if data == "TextFile":
+        (folder / "letters.txt").write_text(letters(size=21_000), encoding="utf-8")
+    if data == "EnglishFrench":
+        packed = zipped(
+            {"fra.txt": sentence_pairs(sources=600).encode(), "_about.txt": b""}, folder="fra-eng"
+        )
+        (folder / "fra-eng" / "fra-eng.zip").write_bytes(packed)
 
 
 CAPS = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
