@@ -111,7 +111,18 @@ def configs_of(space: str) -> list[str]:
     return [word for word in line.replace(",", " ").split() if word.endswith(".yaml")]
 
 
-@pytest.mark.parametrize(("space", "name"), [(space, name) for space in SPACES for name in configs_of(space)])
+# The largest of the recurrent networks has hundreds of millions of parameters.
+LARGE = ("search/rnn", "search/lstm", "search/gru")
+
+
+@pytest.mark.parametrize(
+    ("space", "name"),
+    [
+        pytest.param(space, name, marks=pytest.mark.slow if space.startswith(LARGE) else ())
+        for space in SPACES
+        for name in configs_of(space)
+    ],
+)
 def test_space_fits_its_configuration(
     space: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +139,8 @@ def test_space_fits_its_configuration(
 
     monkeypatch.setattr(zoo_cli.search, "Supervisor", Nobody)
     data = flags_for(name, tmp_path)
+    if space.startswith(LARGE):
+        data = [*data, "--data.init_args.num_steps=2"]
     pruner = ["--pruner", "none"] if "house" in name else []
     files = ["--config", f"configs/{name}", "--space", f"configs/{space}"]
     assert main(["search", *files, "--trials", "1", *pruner, *data]) == 0
