@@ -16,7 +16,7 @@ from datamodules.interface.tokenizers import WordTokenizer
 from datamodules.interface.vocab import EOS_ID, PAD_ID, PADDED_RESERVED
 from datamodules.loaders import BatchSampler, TensorLoader
 from zoo.generation.bleu import book_bleu
-from zoo.rnn.encoder_decoder import Decoder, Encoder, EncoderDecoder
+from zoo.layers.encoder_decoder import Decoder, Encoder, EncoderDecoder
 from zoo.tasks import Translator
 from zoo.tasks.text import TokenizerError
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from datamodules.interface.vocab import EOS_ID
 from zoo._checks import check_at_least, check_choice, check_fraction, check_positive
 from zoo._registry import register
+from zoo.layers.encoder_decoder import Decoder, Encoder, EncoderDecoder
 from zoo.layers.init import INITIALISERS, init_parameters, init_weight_
-from zoo.rnn.encoder_decoder import Decoder, Encoder, EncoderDecoder
 from zoo.tasks.base import LRSchedulerCallable, OptimizerCallable
 from zoo.tasks.translation import Translator, example_inputs
 

@@ -14,7 +14,7 @@ from zoo._checks import check_at_least, check_fraction
 from zoo.generation.beam import beam_search
 from zoo.generation.bleu import book_bleu
 from zoo.generation.search import greedy_search
-from zoo.rnn.encoder_decoder import EncoderDecoder
+from zoo.layers.encoder_decoder import EncoderDecoder
 from zoo.tasks.base import LRSchedulerCallable, OptimizerCallable
 from zoo.tasks.language import perplexity
 from zoo.tasks.text import TextTask
@@ -29,7 +29,7 @@ STEPS = 7  # of examples
 
 
 class Translator(TextTask):
-    """Base of models that translate: an :class:`~zoo.rnn.encoder_decoder.EncoderDecoder` in ``self.net``.
+    """Base of models that translate: an :class:`~zoo.layers.encoder_decoder.EncoderDecoder` in ``self.net``.
 
     Logs ``loss`` (cross-entropy of a target token, ``<eos>`` included and padding not, the mean over all
     tokens of the split), ``perplexity`` (exp of it) and, in validation and test, ``bleu`` (BLEU-4 of the
