@@ -208,8 +208,9 @@ class RecurrentNetwork(nn.Module):
     def _step_all(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step of all layers: the last one's output (batch, hidden_size) and the state."""
         after = []
-        flat: Any = self.rnn._flat_weights  # what forward uses; all_weights looks for each by its name
-        for i in range(self.rnn.num_layers):
+        rnn = self.rnn
+        flat: Any = rnn._flat_weights  # what forward uses; all_weights looks for each by its name
+        for i in range(rnn.num_layers):
             if i > 0 and self.training:
                 x = F.dropout(x, self.dropout.p)
             after.append(self._step(x, tuple([part[i] for part in state]), flat[4 * i : 4 * i + 4]))
