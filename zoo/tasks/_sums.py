@@ -31,12 +31,17 @@ class MetricSums:
     def reset(self) -> None:
         """Start an epoch."""
         self.names: tuple[str, ...] = ()
-        self.examples = 0
+        self._examples: int | Tensor = 0
         self.steps = 0
         self._totals: Tensor | None = None
         self._finite_steps: Tensor | None = None
 
-    def add(self, quantities: dict[str, Tensor], examples: int) -> None:
+    @property
+    def examples(self) -> int:
+        """Examples so far; waits for the device if a batch's number is known only there."""
+        return int(self._examples)
+
+    def add(self, quantities: dict[str, Tensor], examples: int | Tensor) -> None:
         """Add sums over a batch of ``examples`` examples; each quantity is a scalar tensor on one device."""
         values = torch.stack([wide(value) for value in quantities.values()])
         if self._totals is None or self._finite_steps is None:
@@ -49,7 +54,7 @@ class MetricSums:
         self._totals += values
         loss = self._totals[0]
         self._finite_steps += loss - loss == 0  # false for nan and for inf, and for every step after one
-        self.examples += examples
+        self._examples = self._examples + examples  # not in place: a tensor may be the batch's own
         self.steps += 1
 
     def totals(self) -> dict[str, float]:
@@ -81,15 +86,15 @@ class MetricSums:
         values = wide(torch.zeros(len(whole.names) + 1, device=device))
         if self._totals is not None:
             values[:-1] = self._totals
-        values[-1] = self.examples
+        values[-1] = self._examples
         values = strategy.reduce(values, reduce_op="sum")
         whole._totals = values[:-1] if whole.names else None
-        whole.examples = int(values[-1])
+        whole._examples = int(values[-1])
         return whole
 
     def leave_to_another(self) -> None:
         """Forget totals and examples, which another process has taken over; the steps still count."""
-        self.examples = 0
+        self._examples = 0
         if self._totals is not None:
             self._totals = torch.zeros_like(self._totals)
 
@@ -106,7 +111,7 @@ class MetricSums:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.names = tuple(state["names"])
-        self.examples = state["examples"]
+        self._examples = state["examples"]
         self.steps = state["steps"]
         self._totals = state["totals"]
         self._finite_steps = state["finite_steps"]

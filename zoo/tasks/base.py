@@ -105,11 +105,12 @@ class Task(L.LightningModule):
 
     # The task
 
-    def measure(self, batch: Any) -> tuple[Tensor, dict[str, Tensor], int]:
+    def measure(self, batch: Any) -> tuple[Tensor, dict[str, Tensor], int | Tensor]:
         """Loss and metrics of a batch.
 
         Returns:
-            The mean loss with its graph; sums of the other metrics over the batch; the number of examples.
+            The mean loss with its graph; sums of the other metrics over the batch; the number of examples (or
+            of tokens), a tensor where only the device knows it.
         """
         raise NotImplementedError(f"{type(self).__name__} must define measure()")
 

@@ -115,14 +115,14 @@ class Translator(TextTask):
         """Source, source lengths, and the target without its last token."""
         return batch.source, batch.source_length, batch.target[:, :-1]
 
-    def measure(self, batch: TranslationBatch) -> tuple[Tensor, dict[str, Tensor], int]:
+    def measure(self, batch: TranslationBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Mean cross-entropy of the target tokens, and their number; padding counts for nothing."""
         share = self.true_share() if self.training else 1.0
         logits = self(*self.network_inputs(batch)) if share == 1 else self.decode_own(batch, share)
         label = labels_of(batch)
         smoothing = self.label_smoothing if self.training else 0.0
         loss = F.cross_entropy(logits.flatten(0, 1), label.flatten(), label_smoothing=smoothing)
-        return loss, {}, int((batch.target_length - 1).sum())
+        return loss, {}, (batch.target_length - 1).sum()
 
     def derived_metrics(self, means: dict[str, float]) -> dict[str, float]:
         """The perplexity."""
