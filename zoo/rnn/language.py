@@ -33,6 +33,7 @@ class RecurrentLM(LanguageModel):
 
     training_arguments = LanguageModel.training_arguments | {
         "dropout",
+        "embed_dropout",
         "carry_state",
         "randomized_truncation",
     }
@@ -148,6 +149,8 @@ class RNNLM(RecurrentLM):
         num_layers: Recurrent layers, each on the outputs of the one below.
         dropout: Drop probability in [0, 1) of the outputs of each recurrent layer.
         embed_dim: Numbers in the embedding of a token; None for one-hot vectors.
+        embed_dropout: Drop probability in [0, 1) of the numbers of an embedding; of tokens, if they are
+            one-hot vectors.
         tie_embeddings: Whether the embeddings are the weights of the last layer too; ``embed_dim`` must then
             be ``hidden_size``.
         carry_state: Whether the hidden state is carried from window to window; needs ``partition:
@@ -167,6 +170,7 @@ class RNNLM(RecurrentLM):
         num_layers: int = 1,
         dropout: float = 0.0,
         embed_dim: int | None = None,
+        embed_dropout: float = 0.0,
         tie_embeddings: bool = False,
         carry_state: bool = False,
         randomized_truncation: float | None = None,
@@ -182,6 +186,7 @@ class RNNLM(RecurrentLM):
                 num_layers=num_layers,
                 dropout=dropout,
                 embed_dim=embed_dim,
+                embed_dropout=embed_dropout,
                 tie_embeddings=tie_embeddings,
                 randomized_truncation=randomized_truncation,
             ),
@@ -208,6 +213,8 @@ class LSTMLM(RecurrentLM):
         num_layers: Recurrent layers, each on the outputs of the one below.
         dropout: Drop probability in [0, 1) of the outputs of each recurrent layer.
         embed_dim: Numbers in the embedding of a token; None for one-hot vectors.
+        embed_dropout: Drop probability in [0, 1) of the numbers of an embedding; of tokens, if they are
+            one-hot vectors.
         tie_embeddings: Whether the embeddings are the weights of the last layer too; ``embed_dim`` must then
             be ``hidden_size``.
         carry_state: Whether the hidden state is carried from window to window; needs ``partition:
@@ -227,6 +234,7 @@ class LSTMLM(RecurrentLM):
         num_layers: int = 1,
         dropout: float = 0.0,
         embed_dim: int | None = None,
+        embed_dropout: float = 0.0,
         tie_embeddings: bool = False,
         carry_state: bool = False,
         randomized_truncation: float | None = None,
@@ -242,6 +250,7 @@ class LSTMLM(RecurrentLM):
                 num_layers=num_layers,
                 dropout=dropout,
                 embed_dim=embed_dim,
+                embed_dropout=embed_dropout,
                 tie_embeddings=tie_embeddings,
                 randomized_truncation=randomized_truncation,
             ),
@@ -268,6 +277,8 @@ class GRULM(RecurrentLM):
         num_layers: Recurrent layers, each on the outputs of the one below.
         dropout: Drop probability in [0, 1) of the outputs of each recurrent layer.
         embed_dim: Numbers in the embedding of a token; None for one-hot vectors.
+        embed_dropout: Drop probability in [0, 1) of the numbers of an embedding; of tokens, if they are
+            one-hot vectors.
         tie_embeddings: Whether the embeddings are the weights of the last layer too; ``embed_dim`` must then
             be ``hidden_size``.
         carry_state: Whether the hidden state is carried from window to window; needs ``partition:
@@ -287,6 +298,7 @@ class GRULM(RecurrentLM):
         num_layers: int = 1,
         dropout: float = 0.0,
         embed_dim: int | None = None,
+        embed_dropout: float = 0.0,
         tie_embeddings: bool = False,
         carry_state: bool = False,
         randomized_truncation: float | None = None,
@@ -302,6 +314,7 @@ class GRULM(RecurrentLM):
                 num_layers=num_layers,
                 dropout=dropout,
                 embed_dim=embed_dim,
+                embed_dropout=embed_dropout,
                 tie_embeddings=tie_embeddings,
                 randomized_truncation=randomized_truncation,
             ),
@@ -328,6 +341,8 @@ class DeepGRULM(RecurrentLM):
         num_layers: Recurrent layers, each on the outputs of the one below.
         dropout: Drop probability in [0, 1) of the outputs of each recurrent layer.
         embed_dim: Numbers in the embedding of a token; None for one-hot vectors.
+        embed_dropout: Drop probability in [0, 1) of the numbers of an embedding; of tokens, if they are
+            one-hot vectors.
         tie_embeddings: Whether the embeddings are the weights of the last layer too; ``embed_dim`` must then
             be ``hidden_size``.
         carry_state: Whether the hidden state is carried from window to window; needs ``partition:
@@ -347,6 +362,7 @@ class DeepGRULM(RecurrentLM):
         num_layers: int = 2,
         dropout: float = 0.0,
         embed_dim: int | None = None,
+        embed_dropout: float = 0.0,
         tie_embeddings: bool = False,
         carry_state: bool = False,
         randomized_truncation: float | None = None,
@@ -362,6 +378,7 @@ class DeepGRULM(RecurrentLM):
                 num_layers=num_layers,
                 dropout=dropout,
                 embed_dim=embed_dim,
+                embed_dropout=embed_dropout,
                 tie_embeddings=tie_embeddings,
                 randomized_truncation=randomized_truncation,
             ),

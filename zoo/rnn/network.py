@@ -106,6 +106,8 @@ class RecurrentNetwork(nn.Module):
         dropout: Drop probability in [0, 1) of the outputs of each recurrent layer, the last one's included
             (Zaremba et al., 2014), so that it is of use with one layer too.
         embed_dim: Numbers in the embedding of a token; None for one-hot vectors.
+        embed_dropout: Drop probability in [0, 1) of the numbers of an embedding; of tokens, if they are
+            one-hot vectors.
         tie_embeddings: Whether the embeddings are the weights of the linear layer too (Press and Wolf, 2017);
             ``embed_dim`` must then be ``hidden_size``.
         randomized_truncation: Probability in (0, 1] that, in training, the gradient flows from a step to the
@@ -124,6 +126,7 @@ class RecurrentNetwork(nn.Module):
         num_layers: int = 1,
         dropout: float = 0.0,
         embed_dim: int | None = None,
+        embed_dropout: float = 0.0,
         tie_embeddings: bool = False,
         randomized_truncation: float | None = None,
     ) -> None:
@@ -137,8 +140,10 @@ class RecurrentNetwork(nn.Module):
             )
         if randomized_truncation is not None and not 0 < randomized_truncation <= 1:
             raise ValueError(f"randomized_truncation is {randomized_truncation!r}, but must be in (0, 1]")
+        check_fraction("embed_dropout", embed_dropout)
         self.randomized_truncation = randomized_truncation
         self.embedding = OneHot(vocab_size) if embed_dim is None else nn.Embedding(vocab_size, embed_dim)
+        self.embed_dropout = nn.Dropout(embed_dropout)
         self.rnn = make_rnn(
             cell, embed_dim or vocab_size, hidden_size, num_layers=num_layers, dropout=dropout
         )
@@ -158,13 +163,13 @@ class RecurrentNetwork(nn.Module):
         """
         if self.training and self.randomized_truncation is not None:
             return self.run(tokens, None)[0]
-        return self.head(self.dropout(self.rnn(self.embedding(tokens))[0]))  # type: ignore[no-any-return]  # modules' calls
+        return self.head(self.dropout(self.rnn(self._embed(tokens))[0]))  # type: ignore[no-any-return]  # modules' calls
 
     def run(
         self, tokens: Int[Tensor, "batch num_steps"], state: State | None
     ) -> tuple[Float[Tensor, "batch num_steps vocab_size"], State]:
         """The logits, and the state after the last token, from a state (None: zeros)."""
-        output, state = self._recur(self.embedding(tokens), state)
+        output, state = self._recur(self._embed(tokens), state)
         return self.head(self.dropout(output)), state
 
     def advance(
@@ -174,12 +179,15 @@ class RecurrentNetwork(nn.Module):
 
         In evaluation a single token goes through the cells, which takes half the time of torch's sequences.
         """
-        x = self.embedding(tokens)
         if self.training or tokens.shape[1] > 1 or state is None:
-            output, state = self._recur(x, state)
+            output, state = self._recur(self._embed(tokens), state)
             return self.head(self.dropout(output[:, -1])), state
-        last, state = self._step_all(x[:, 0], state)
+        last, state = self._step_all(self.embedding(tokens)[:, 0], state)
         return self.head(last), state
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        x: Tensor = self.embed_dropout(self.embedding(tokens))
+        return x
 
     def _recur(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The last layer's outputs (batch, num_steps, hidden_size) and the state."""

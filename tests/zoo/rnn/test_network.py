@@ -133,6 +133,24 @@ def test_dropout_is_on_each_layer_in_training_and_nowhere_in_evaluation() -> Non
     assert net.rnn.dropout == 0.5
 
 
+@pytest.mark.parametrize("embed_dim", [None, 400])
+def test_embeddings_are_dropped_in_training_alone(embed_dim: int | None) -> None:
+    net = network("lstm", embed_dim=embed_dim, embed_dropout=0.25)
+    seen: list[Tensor] = []
+    net.rnn.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    ids = tokens(20, 30)
+    net(ids), net.run(ids, None), net.advance(ids, None)
+    embedded = net.embedding(ids)
+    for x in seen:
+        kept = x != 0
+        torch.testing.assert_close(x[kept], embedded[kept] / 0.75)
+        assert kept.sum() / (embedded != 0).sum() == pytest.approx(0.75, abs=0.1)
+    net.eval()
+    net(ids), net.run(ids, None), net.advance(ids, None)
+    assert len(seen) == 6
+    assert all(torch.equal(x, embedded) for x in seen[3:])
+
+
 # Randomised truncation
 
 
