@@ -233,6 +233,31 @@ def test_search_stops_when_nothing_better_can_follow() -> None:
     assert model.steps < 20
 
 
+def test_the_device_is_read_twice_a_step_however_many_sentences_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each read waits for the device; for each sentence and step that were thousands."""
+    reads = 0
+
+    def counting(method: Any) -> Any:
+        def read(*arguments: Any) -> Any:
+            nonlocal reads
+            reads += 1
+            return method(*arguments)
+
+        return read
+
+    for name in ("tolist", "item", "nonzero", "__float__", "__int__", "__bool__", "__index__"):
+        monkeypatch.setattr(Tensor, name, counting(getattr(Tensor, name)))
+    for sentences in (2, 40):
+        model = RandomModel(1, vocab=6)
+        reads = 0
+        found = beam_search(**model.start(sentences), max_new_tokens=12, beam_size=3)
+        assert len(found) == sentences
+        assert model.steps > 5
+        assert 0 < reads <= 2 * model.steps
+
+
 def test_finished_sentences_are_left_out() -> None:
     model = RandomModel(1, vocab=6, eos=1.0)
     found = greedy_search(**model.start(20), max_new_tokens=30)
@@ -249,7 +274,10 @@ def test_no_sentences_are_no_work() -> None:
     ("options", "message"),
     [
         ({"beam_size": 0}, "beam_size is 0, but must be at least 1"),
-        ({"length_penalty": -0.5}, "length_penalty is -0.5, but must be at least 0"),
+        ({"length_penalty": -0.5}, r"length_penalty is -0.5, but must be in \[0, 10\]"),
+        ({"length_penalty": 10.5}, r"length_penalty is 10.5, but must be in \[0, 10\]"),
+        ({"length_penalty": math.inf}, r"length_penalty is inf, but must be in \[0, 10\]"),
+        ({"length_penalty": math.nan}, r"length_penalty is nan, but must be in \[0, 10\]"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0, but must be at least 1"),
     ],
 )
@@ -257,6 +285,17 @@ def test_bad_arguments_are_refused(options: dict[str, float], message: str) -> N
     arguments: dict[str, Any] = {"beam_size": 2, "max_new_tokens": 3, **options}
     with pytest.raises(ValueError, match=message):
         beam_search(**RandomModel(0).start(1), **arguments)
+    if "beam_size" not in options:
+        del arguments["beam_size"]
+        with pytest.raises(ValueError, match=message):
+            exhaustive_search(**RandomModel(0).start(1), **arguments)
+
+
+@pytest.mark.parametrize("alpha", [0, 10])
+def test_ends_of_the_range_of_the_length_penalty_are_in_it(alpha: float) -> None:
+    options = {"max_new_tokens": 4, "length_penalty": alpha}
+    found = beam_search(**RandomModel(0).start(3), **options, beam_size=4 * 3**3)
+    same(found, exhaustive_search(**RandomModel(0).start(3), **options))
 
 
 def test_too_many_sequences_are_refused() -> None:

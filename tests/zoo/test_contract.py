@@ -167,6 +167,18 @@ def test_examples_do_not_mix_in_evaluation(name: str) -> None:
 
 
 @every_model
+def test_training_never_waits_for_the_device(name: str) -> None:
+    """On the meta device, which has no values, whatever asks for one raises."""
+    with torch.device("meta"):
+        model = zoo.MODELS[name].cls(**zoo.MODELS[name].tiny)
+        batch = model.example_batch(4)
+        for step in range(2):  # the second adds to the sums of the first
+            loss = model.training_step(batch, step)
+            loss.backward()
+    assert loss.device.type == "meta"
+
+
+@every_model
 def test_overfits_one_batch(name: str) -> None:
     model = tiny(name, **OVERFIT_ARGUMENTS.get(name, {}))
     task = zoo.MODELS[name].task

@@ -1,5 +1,7 @@
 """Choosing the next token: what temperature, top-k and top-p leave, and how often it is drawn."""
 
+import math
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ def left(**choices: float | None) -> list[list[float]]:
 
 
 def test_nothing_is_left_out_by_default() -> None:
-    torch.testing.assert_close(filter_logits(LOGITS), LOGITS)
+    torch.testing.assert_close(filter_logits(LOGITS).softmax(dim=1), PROBABILITIES)
     assert left(top_k=4, top_p=1.0) == left(top_k=9) == left()
 
 
@@ -34,6 +36,28 @@ def test_top_k_keeps_exactly_k_of_equals() -> None:
 def test_top_p_keeps_the_fewest_that_reach_it(top_p: float, kept: int) -> None:
     assert filter_logits(LOGITS, top_p=top_p).isfinite().sum(dim=1).tolist() == [kept, kept]
     assert filter_logits(LOGITS, top_p=top_p)[1, 2].isfinite()
+
+
+@pytest.mark.parametrize(("logits", "kept"), [([0.0] * 4, 2), ([0.0] * 2, 1), ([math.log(2), 0.0, 0.0], 1)])
+def test_top_p_that_is_reached_exactly_keeps_no_more(logits: list[float], kept: int) -> None:
+    values = torch.tensor([logits], dtype=torch.float64)
+    assert values.softmax(1).sort(descending=True).values[0, :kept].sum() == 0.5
+    assert filter_logits(values, top_p=0.5).isfinite().sum() == kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_as_many_as_single(dtype: torch.dtype) -> None:
+    logits = torch.linspace(0, 2, 1000).to(dtype)[None]  # each so unlikely that sums in bfloat16 stand still
+    kept = [filter_logits(values, top_p=0.9).isfinite().sum() for values in (logits, logits.float())]
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 1e-40, 1e-300])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_almost_no_temperature_takes_the_likeliest(dtype: torch.dtype, temperature: float) -> None:
+    logits = torch.tensor([[-3.0, 2.0, 1.75], [700.0, -9.0, 650.0]], dtype=dtype)
+    for choices in ({}, {"top_k": 2}, {"top_p": 0.5}):
+        assert sample(logits, temperature=temperature, **choices).tolist() == [1, 0]
 
 
 def test_top_p_comes_after_top_k_and_temperature() -> None:

@@ -1,5 +1,6 @@
 """The task of translation: loss over tokens, teacher forcing, translations of lines, BLEU."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torchmetrics.functional.text import bleu_score
 import zoo
 from datamodules.interface.batches import TranslationBatch
 from datamodules.interface.tokenizers import WordTokenizer
-from datamodules.interface.vocab import EOS_ID, PAD_ID, PADDED_RESERVED
+from datamodules.interface.vocab import BOS_ID, EOS_ID, PAD_ID, PADDED_RESERVED, UNK_ID
 from datamodules.loaders import BatchSampler, TensorLoader
 from zoo.generation.bleu import book_bleu
 from zoo.layers.encoder_decoder import Decoder, Encoder, EncoderDecoder
@@ -49,8 +50,10 @@ class Copier(Decoder):
 
 
 class Copying(Translator):
-    def __init__(self, *, beam_size: int = 1) -> None:
-        super().__init__(optimizer=lambda p: torch.optim.SGD(p, lr=0.0), beam_size=beam_size)
+    def __init__(self, *, beam_size: int = 1, length_penalty: float = 0.75) -> None:
+        super().__init__(
+            optimizer=lambda p: torch.optim.SGD(p, lr=0.0), beam_size=beam_size, length_penalty=length_penalty
+        )
         self.net = EncoderDecoder(Reader(), Copier())
 
 
@@ -262,13 +265,63 @@ def test_padding_and_neighbours_do_not_change_a_translation() -> None:
     ("options", "message"),
     [
         ({"beam_size": 0}, "beam_size is 0, but must be at least 1"),
-        ({"length_penalty": -1.0}, "length_penalty is -1.0, but must be at least 0"),
+        ({"length_penalty": -1.0}, r"length_penalty is -1.0, but must be in \[0, 10\]"),
+        ({"length_penalty": 200.0}, r"length_penalty is 200.0, but must be in \[0, 10\]"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0, but must be at least 1"),
     ],
 )
 def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         copying().translate(["a"], **options)
+
+
+@pytest.mark.parametrize("length_penalty", [-1.0, 10.5, math.inf, math.nan])
+def test_a_bad_length_penalty_is_refused_when_the_model_is_made(length_penalty: float) -> None:
+    with pytest.raises(ValueError, match=r"^length_penalty is .*, but must be in \[0, 10\]$"):
+        seq2seq(length_penalty=length_penalty)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_padding_and_the_first_token_are_never_written(beam_size: int) -> None:
+    model = seq2seq()
+    with torch.no_grad():
+        model.net.decoder.dense.bias[[PAD_ID, BOS_ID]] = 50.0
+        model.net.decoder.dense.bias[UNK_ID] = 20.0
+    limits = {"beam_size": beam_size, "max_new_tokens": 4}
+    assert model.translate_ids(*BATCH[:2], **limits) == [[UNK_ID] * 4] * 3
+
+
+class Hesitant(Decoder):
+    """Ends at once with probability .4, or writes tokens 4 and 5, each with .6, and ends surely."""
+
+    def init_state(self, encoded: Any, source_length: Tensor) -> Tensor:
+        return torch.zeros(len(source_length), dtype=torch.int64)
+
+    def forward(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities = torch.zeros(3, VOCAB)
+        probabilities[0, [EOS_ID, 4]] = torch.tensor([0.4, 0.6])
+        probabilities[1, [5, 6]] = torch.tensor([0.6, 0.4])
+        probabilities[2, EOS_ID] = 1.0
+        return probabilities.log()[state][:, None], state + 1
+
+    def select(self, state: Tensor, rows: Tensor) -> Tensor:
+        return state.index_select(0, rows)
+
+
+def test_length_penalty_is_the_one_given_or_else_the_models_own() -> None:
+    # log .4 = -.92 against log .36 = -1.02, which is divided by a power of 3.
+    short, long = [[]] * 3, [[4, 5]] * 3
+
+    def translations(own: float, given: float | None = None) -> list[list[int]]:
+        model = Copying(beam_size=2, length_penalty=own)
+        model.net.decoder = Hesitant()
+        assert model.translate_ids(*BATCH[:2], beam_size=1) == long
+        return model.translate_ids(*BATCH[:2], length_penalty=given)
+
+    assert translations(0.0) == short
+    assert translations(2.0) == long
+    assert translations(2.0, given=0.0) == short
+    assert translations(0.0, given=2.0) == long
 
 
 def test_a_text_in_place_of_lines_is_refused() -> None:

@@ -8,7 +8,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from zoo._checks import check_at_least
-from zoo.generation.search import Hypothesis, Select, Step, best_of, greedy_search, log_probs
+from zoo.generation.search import (
+    Hypothesis,
+    Select,
+    Step,
+    best_of,
+    check_length_penalty,
+    greedy_search,
+    log_probs,
+)
 
 __all__ = ["beam_search"]
 
@@ -40,7 +48,7 @@ def beam_search(
         eos_id: As in greedy_search.
         max_new_tokens: Longest sequence, ``<eos>`` included, at least 1.
         beam_size: How many sequences are kept (the book's k), at least 1; 1 is greedy search.
-        length_penalty: Exponent alpha of the length, at least 0; at 0 short sequences win.
+        length_penalty: Exponent alpha of the length, in [0, 10]; at 0 short sequences win.
         excluded: As in greedy_search.
 
     Returns:
@@ -50,7 +58,7 @@ def beam_search(
         ValueError: If an argument is out of range.
     """
     check_at_least("beam_size", beam_size, 1)
-    check_at_least("length_penalty", length_penalty, 0)
+    check_length_penalty(length_penalty)
     best = greedy_search(
         step, select, state, first, eos_id=eos_id, max_new_tokens=max_new_tokens, excluded=excluded
     )
@@ -59,9 +67,9 @@ def beam_search(
     device = first.device
     # Row i * beam_size + j is sequence j of the i-th sentence that is left; in the beginning there is one
     # sequence of each, and the others are impossible.
-    sentences = torch.arange(len(first), device=device)
+    sentences = list(range(len(first)))
     tokens = first.repeat_interleave(beam_size)
-    state = select(state, sentences.repeat_interleave(beam_size))
+    state = select(state, torch.arange(len(first), device=device).repeat_interleave(beam_size))
     sums = torch.full((len(first), beam_size), -torch.inf, device=device)
     sums[:, 0] = 0
     ids = torch.empty(len(first), beam_size, 0, dtype=torch.int64, device=device)
@@ -78,19 +86,23 @@ def beam_search(
         ended = (next_tokens == eos_id) | (length == max_new_tokens)
         log_prob, winner = sums.masked_fill(~ended, -torch.inf).max(dim=1)
         winners = ids[torch.arange(len(ids), device=device), winner]
-        for i, sentence in enumerate(sentences.tolist()):
-            new = Hypothesis(winners[i].tolist(), float(log_prob[i]))
-            best[sentence] = best_of([best[sentence], new], length_penalty)
-
-        # Probabilities only fall, so no sequence gets a higher score than with certainty up to the last step.
         sums = sums.masked_fill(ended, -torch.inf)
-        ceiling = sums.max(dim=1).values / max_new_tokens**length_penalty
-        known = torch.tensor([best[i].score(length_penalty) for i in sentences.tolist()], device=device)
-        left = (ceiling > known).nonzero()[:, 0]
-        if len(left) == 0:
+        # All that is read from the device in a step, for all sentences at once: each read waits for it.
+        new_ids = winners.tolist()
+        new_log_probs, open_log_probs = torch.stack([log_prob, sums.max(dim=1).values]).tolist()
+
+        left = []
+        for row, sentence in enumerate(sentences):
+            new = Hypothesis(new_ids[row], new_log_probs[row])
+            best[sentence] = best_of([best[sentence], new], length_penalty)
+            # Probabilities only fall, so no sequence has a higher score than with certainty from here on.
+            ceiling = open_log_probs[row] / max_new_tokens**length_penalty
+            if ceiling > best[sentence].score(length_penalty):
+                left.append(row)
+        if not left:
             break
-        rows = (left[:, None] * beam_size + parents[left]).flatten()
-        state = select(state, rows)
-        sentences, sums, ids = sentences[left], sums[left], ids[left]
-        tokens = next_tokens[left].flatten()
+        kept = torch.tensor(left, device=device)
+        state = select(state, (kept[:, None] * beam_size + parents[kept]).flatten())
+        sentences, sums, ids = [sentences[row] for row in left], sums[kept], ids[kept]
+        tokens = next_tokens[kept].flatten()
     return best

@@ -29,7 +29,9 @@ def filter_logits(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Float[Tensor, "rows vocab"]:
-    """The logits to sample from; those of tokens that are left out are minus infinity.
+    """The logits to sample from, in float32 or more; those of tokens that are left out are minus infinity.
+
+    The likeliest token's is 0, so that no temperature makes them overflow: only differences count.
 
     Args:
         logits: Logits of the next token.
@@ -38,7 +40,10 @@ def filter_logits(
         top_p: The fewest likeliest tokens whose probabilities, after temperature and ``top_k``, sum up to
             this much remain, in (0, 1] (Holtzman et al., 2020); None keeps all.
     """
-    logits = logits / temperature
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # What is divided by must not be rounded to 0: 0 / 0 is no number.
+    temperature = max(temperature, torch.finfo(logits.dtype).tiny)
+    logits = (logits - logits.max(dim=1, keepdim=True).values) / temperature
     if top_k is not None and top_k < logits.shape[1]:
         # By index, not by value: exactly as many remain where several are equal.
         kept = logits.topk(top_k, dim=1)

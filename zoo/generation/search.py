@@ -15,7 +15,15 @@ from torch import Tensor
 
 from datamodules.interface.checks import check_at_least
 
-__all__ = ["Hypothesis", "Select", "Step", "best_of", "exhaustive_search", "greedy_search"]
+__all__ = [
+    "Hypothesis",
+    "Select",
+    "Step",
+    "best_of",
+    "check_length_penalty",
+    "exhaustive_search",
+    "greedy_search",
+]
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """Tokens (rows,), int64, and the state before them, to logits (rows, vocab) and the state after them."""
@@ -23,6 +31,7 @@ Select = Callable[[Any, Tensor], Any]
 """A state and row indices (chosen,), int64, to the state of these rows."""
 
 MAX_SEQUENCES = 1_000_000
+MAX_LENGTH_PENALTY = 10
 
 
 class Hypothesis(NamedTuple):
@@ -39,6 +48,16 @@ class Hypothesis(NamedTuple):
     def score(self, length_penalty: float) -> float:
         """``log P / L^alpha``, where L counts all generated tokens; alpha is ``length_penalty``."""
         return self.log_prob / math.pow(len(self.ids), length_penalty)
+
+
+def check_length_penalty(length_penalty: float) -> None:
+    """Refuse an exponent of the length outside [0, 10]: far above 1 every score is 0 or overflows.
+
+    Raises:
+        ValueError: If it is outside.
+    """
+    if not 0 <= length_penalty <= MAX_LENGTH_PENALTY:
+        raise ValueError(f"length_penalty is {length_penalty!r}, but must be in [0, {MAX_LENGTH_PENALTY}]")
 
 
 def best_of(hypotheses: Sequence[Hypothesis], length_penalty: float) -> Hypothesis:
@@ -125,7 +144,7 @@ def exhaustive_search(
         first: As in greedy_search.
         eos_id: As in greedy_search.
         max_new_tokens: Longest sequence, ``<eos>`` included; those of this length need not end with it.
-        length_penalty: Exponent alpha of the length, at least 0.
+        length_penalty: Exponent alpha of the length, in [0, 10].
         excluded: As in greedy_search.
 
     Returns:
@@ -135,7 +154,7 @@ def exhaustive_search(
         ValueError: If an argument is out of range, or there are more than a million sequences.
     """
     check_at_least("max_new_tokens", max_new_tokens, 1)
-    check_at_least("length_penalty", length_penalty, 0)
+    check_length_penalty(length_penalty)
     best: list[Hypothesis | None] = [None] * len(first)
     # One row for each unfinished sequence of each sentence.
     rows = [(sentence, Hypothesis([], 0.0)) for sentence in range(len(first))]

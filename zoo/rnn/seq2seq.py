@@ -170,7 +170,7 @@ class Seq2Seq(Translator):
         teacher_forcing: Probability that the decoder reads the true token in training, in the first and in
             the last epoch, each in [0, 1]; else it reads the token that it finds likeliest.
         beam_size: Sentences kept while translating the test split and new lines, at least 1 (greedy).
-        length_penalty: Exponent of the length that a beam's scores are divided by, at least 0.
+        length_penalty: Exponent of the length that a beam's scores are divided by, in [0, 10].
         optimizer: The book's Adam.
         lr_scheduler: Learning rate schedule, or None.
         lr_scheduler_config: Lightning's options for the schedule (interval, frequency, monitor).

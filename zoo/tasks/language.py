@@ -16,8 +16,8 @@ __all__ = ["LanguageModel", "perplexity"]
 
 
 def perplexity(loss: float) -> float:
-    """Exp of the mean cross-entropy of a token in nats (section 9.3.2); infinite where it overflows."""
-    return math.exp(loss) if loss < 700 else math.inf
+    """Exp of the mean cross-entropy of a token in nats (section 9.3.2); infinite on overflow, nan of nan."""
+    return math.inf if loss >= 700 else math.exp(loss)
 
 
 class LanguageModel(TextTask):

@@ -6,23 +6,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.text import BLEUScore
 
 from datamodules.interface.batches import TranslationBatch
 from datamodules.interface.vocab import BOS_ID, EOS_ID, PAD_ID
 from zoo._checks import check_at_least, check_fraction
 from zoo.generation.beam import beam_search
-from zoo.generation.bleu import book_bleu
-from zoo.generation.search import greedy_search
+from zoo.generation.search import check_length_penalty, greedy_search
 from zoo.layers.encoder_decoder import EncoderDecoder
+from zoo.tasks._bleu import BLEUSums
 from zoo.tasks.base import LRSchedulerCallable, OptimizerCallable
 from zoo.tasks.language import perplexity
 from zoo.tasks.text import TextTask
 
 __all__ = ["Translator", "example_inputs"]
 
-NGRAMS = 4
-BOOK_NGRAMS = 2
 MAX_NEW_TOKENS = 100
 BATCH_SIZE = 64
 STEPS = 7  # of examples
@@ -49,7 +46,7 @@ class Translator(TextTask):
             the last epoch, each in [0, 1]; else it reads the token that it finds likeliest. In between it
             changes by the same amount each epoch.
         beam_size: Sentences kept while translating the test split and new lines, at least 1 (greedy).
-        length_penalty: Exponent of the length that a beam's scores are divided by, at least 0.
+        length_penalty: Exponent of the length that a beam's scores are divided by, in [0, 10].
     """
 
     monitor = "val/bleu"
@@ -76,7 +73,7 @@ class Translator(TextTask):
                 "first and of the last epoch"
             )
         check_at_least("beam_size", beam_size, 1)
-        check_at_least("length_penalty", length_penalty, 0)
+        check_length_penalty(length_penalty)
         super().__init__(
             optimizer=optimizer, lr_scheduler=lr_scheduler, lr_scheduler_config=lr_scheduler_config
         )
@@ -84,9 +81,7 @@ class Translator(TextTask):
         self.teacher_forcing = tuple(teacher_forcing)
         self.beam_size = beam_size
         self.length_penalty = length_penalty
-        # In a dictionary, where Lightning does not find them: their sums are no part of the network.
-        self._bleu: dict[str, BLEUScore] = {}
-        self._book_bleu: dict[str, list[float]] = {}
+        self._bleu: dict[str, BLEUSums] = {}
 
     def setup(self, stage: str) -> None:
         """Start a run.
@@ -174,7 +169,7 @@ class Translator(TextTask):
             lines: Sentences, normalised as the training text was; words that the model does not know are
                 ``<unk>`` to it.
             beam_size: Sentences kept on the way, at least 1 (greedy); None is the model's own.
-            length_penalty: Exponent of the length that a beam's scores are divided by, at least 0; None is
+            length_penalty: Exponent of the length that a beam's scores are divided by, in [0, 10]; None is
                 the model's own.
             max_new_tokens: Most tokens of a translation, its end included, at least 1.
 
@@ -236,7 +231,7 @@ class Translator(TextTask):
         beam_size = self.beam_size if beam_size is None else beam_size
         length_penalty = self.length_penalty if length_penalty is None else length_penalty
         check_at_least("beam_size", beam_size, 1)
-        check_at_least("length_penalty", length_penalty, 0)
+        check_length_penalty(length_penalty)
         decoder = self.net.decoder
 
         def step(tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -276,12 +271,12 @@ class Translator(TextTask):
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
         super().on_validation_epoch_start()
-        self._start_bleu("val")
+        self._bleu["val"] = BLEUSums()
 
     def on_test_epoch_start(self) -> None:
         """Start counting anew."""
         super().on_test_epoch_start()
-        self._start_bleu("test")
+        self._bleu["test"] = BLEUSums()
 
     def validation_step(self, batch: TranslationBatch, batch_idx: int) -> None:
         """Add up a validation batch; translate it greedily."""
@@ -303,11 +298,6 @@ class Translator(TextTask):
         super().on_test_epoch_end()
         self._log_bleu("test")
 
-    def _start_bleu(self, stage: str) -> None:
-        # Made anew: a metric that was made on the meta device would stay there, and count nothing.
-        self._bleu[stage] = BLEUScore(n_gram=NGRAMS, sync_on_compute=False)
-        self._book_bleu[stage] = []
-
     def _compare(self, stage: str, batch: TranslationBatch, *, beam_size: int) -> None:
         """Translate a batch, and count what its translations and their references have in common."""
         if batch.references.shape[1] == 0:
@@ -317,27 +307,12 @@ class Translator(TextTask):
             [[i for i in reference if i >= 0] for reference in sentence if reference[0] >= 0]
             for sentence in batch.references.tolist()
         ]
-        self._bleu[stage].update(
-            [_words(ids) for ids in translations], [[_words(ids) for ids in each] for each in references]
-        )
-        self._book_bleu[stage] += [
-            max(book_bleu(ids, reference, BOOK_NGRAMS) for reference in each)
-            for ids, each in zip(translations, references, strict=True)
-        ]
+        self._bleu[stage].add(translations, references)
 
     def _log_bleu(self, stage: str) -> None:
         """Log BLEU over all processes, if there was something to compare with."""
-        own, book = self._bleu[stage], self._book_bleu[stage]
-        counts = [own.preds_len, own.target_len, torch.tensor(sum(book)), torch.tensor(float(len(book)))]
-        sums = torch.cat([own.numerator, own.denominator, torch.stack(counts)]).to(self.device)
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum").cpu()
-        if sums[-1] == 0:
-            return
-        whole = BLEUScore(n_gram=NGRAMS, sync_on_compute=False)
-        whole.update([], [])  # it is said to be used before its sums are filled
-        whole.numerator, whole.denominator = sums[:NGRAMS], sums[NGRAMS : 2 * NGRAMS]
-        whole.preds_len, whole.target_len = sums[-4], sums[-3]
-        for name, value in (("bleu", whole.compute()), ("bleu_book", sums[-2] / sums[-1])):
+        bleu = self._bleu[stage].over_processes(self.trainer.strategy, self.device)
+        for name, value in bleu.items():
             # Equal on all processes already; sync_dist only tells Lightning so.
             self.log(f"{stage}/{name}", value, prog_bar=True, on_epoch=True, batch_size=1, sync_dist=True)
 
@@ -381,8 +356,3 @@ def example_inputs() -> tuple[Tensor, ...]:
         torch.full((2,), STEPS),
         torch.full((2, STEPS), EOS_ID),
     )
-
-
-def _words(ids: list[int]) -> str:
-    """Ids as words: torchmetrics compares texts."""
-    return " ".join(map(str, ids))

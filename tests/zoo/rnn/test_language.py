@@ -230,9 +230,10 @@ def test_uniform_predictions_have_the_perplexity_of_the_vocabulary(name: str) ->
     assert (sums, tokens) == ({}, 2 * 32)
 
 
-def test_perplexity_of_certainty_is_one_and_of_a_lost_run_infinite() -> None:
+def test_perplexity_of_certainty_is_one_and_of_a_lost_run_infinite_or_no_number() -> None:
     assert perplexity(0.0) == 1
-    assert perplexity(1e4) == math.inf
+    assert perplexity(1e4) == perplexity(math.inf) == math.inf
+    assert math.isnan(perplexity(math.nan))
 
 
 # Generation

@@ -133,6 +133,43 @@ def test_dropout_is_on_each_layer_in_training_and_nowhere_in_evaluation() -> Non
     assert net.rnn.dropout == 0.5
 
 
+@pytest.mark.parametrize("truncation", [None, 0.5])
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_the_head_sees_is_dropped_in_training_alone(cell: str, truncation: float | None) -> None:
+    net = network(cell, num_layers=1, dropout=0.25, randomized_truncation=truncation)
+    seen: list[Tensor] = []
+    net.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    ids = tokens(100, 3)
+
+    def read() -> None:
+        net(ids), net.run(ids, None), net.advance(ids, None)
+
+    read()
+    net.eval()
+    read()
+    for dropped, whole in zip(seen[:3], seen[3:], strict=True):
+        kept = dropped != 0
+        torch.testing.assert_close(dropped[kept], whole[kept] / 0.75)
+        assert kept.float().mean().item() == pytest.approx(0.75, abs=0.1)
+        assert (whole != 0).all()
+
+
+@pytest.mark.parametrize("truncation", [None, 0.5])
+def test_what_the_second_layer_sees_is_dropped_in_training_alone(truncation: float | None) -> None:
+    net = network("rnn", dropout=0.25, randomized_truncation=truncation).double()
+    ids = tokens(200, 1)
+    weight, bias = net.rnn.weight_ih_l1, net.rnn.bias_ih_l1 + net.rnn.bias_hh_l1
+    for training in (True, False):
+        (hidden,) = net.train(training).run(ids, None)[1]
+        # From zeros the second layer's state is tanh(weight @ seen + bias).
+        seen = torch.linalg.solve(weight, (hidden[1].atanh() - bias).T).T
+        expected = hidden[0] / 0.75 if training else hidden[0]
+        dropped = seen.abs() < 1e-8
+        torch.testing.assert_close(seen, expected.masked_fill(dropped, 0), atol=1e-8, rtol=1e-6)
+        share = dropped.double().mean().item()
+        assert share == (pytest.approx(0.25, abs=0.08) if training else 0)
+
+
 @pytest.mark.parametrize("embed_dim", [None, 400])
 def test_embeddings_are_dropped_in_training_alone(embed_dim: int | None) -> None:
     net = network("lstm", embed_dim=embed_dim, embed_dropout=0.25)
