@@ -186,6 +186,13 @@ def test_share_of_true_tokens_is_the_probability() -> None:
         assert true == 1 if step == 0 else abs(true - 0.25) < 0.04
 
 
+def test_own_tokens_are_read_without_waiting_for_the_device() -> None:
+    with torch.device("meta"):
+        model = seq2seq(teacher_forcing=[0.5, 0.5], dropout=0.5, bidirectional=True, label_smoothing=0.1)
+        batch = model.example_batch(3)
+        assert model.training_step(batch, 0).device.type == "meta"
+
+
 def test_share_changes_evenly_from_the_first_to_the_last_epoch() -> None:
     shares = []
 

@@ -120,6 +120,14 @@ def test_a_last_batch_may_have_fewer_rows() -> None:
     torch.testing.assert_close(found, lm(text[:2, :-1])[:, 4:], atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{"carry_state": True}, {"randomized_truncation": 0.5}])
+def test_no_option_waits_for_the_device(options: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        lm = model("LSTMLM", num_layers=2, dropout=0.5, embed_dim=5, embed_dropout=0.5, **options)
+        for step, batch in enumerate(windows(torch.randint(V, (3, 9)), 4)):
+            assert lm.training_step(batch, step).device.type == "meta"
+
+
 def test_no_gradient_flows_into_the_window_before() -> None:
     lm = model(carry_state=True)
     first, second, _ = windows(torch.randint(V, (3, 13)), 4)
