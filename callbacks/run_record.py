@@ -165,7 +165,9 @@ class RunRecord(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Write the record of a run as far as it came."""
-        if trainer.state.fn == "fit" and self._started_at:
+        # What fails before its first step is recorded too, but not over what the folder's run has done.
+        if trainer.state.fn == "fit" and (self._started_at or not read_summary(run_dir(trainer))):
+            self._started_at = self._started_at or time.monotonic()
             stopped = isinstance(exception, KeyboardInterrupt | SIGTERMException)
             error = None if stopped else f"{type(exception).__name__}: {exception}"
             self._write_fit(trainer, pl_module, "stopped" if stopped else "failed", error=error)

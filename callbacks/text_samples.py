@@ -1,7 +1,7 @@
 """``samples.txt``: what a model of text writes, epoch after epoch."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 
@@ -20,6 +20,13 @@ SENTENCES = 3
 """Validation sentences that are translated, if no prompts are given."""
 SEED = 0
 SEPARATOR = " | "
+
+
+def _can_write(model: L.LightningModule) -> bool:
+    """Whether it can go on with a text, or translate one."""
+    if isinstance(model, LanguageModel):
+        return "text" in model.tokenizers and hasattr(model.net, "advance")
+    return isinstance(model, Translator) and {"source", "target"} <= model.tokenizers.keys()
 
 
 class TextSamples(L.Callback):
@@ -66,7 +73,7 @@ class TextSamples(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Try the prompts, so that a wrong one does not end the run after its first epoch."""
-        for prompt in self.prompts or ():
+        for prompt in self.prompts or () if _can_write(pl_module) else ():
             try:
                 if isinstance(pl_module, LanguageModel):
                     pl_module.generate(prompt, 0, seed=SEED)
@@ -95,15 +102,13 @@ class TextSamples(L.Callback):
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if trainer.state.fn != "fit" or trainer.sanity_checking or not due or not may_write(trainer):
             return
-        with trainer.precision_plugin.forward_context():
-            if isinstance(pl_module, LanguageModel) and "text" in pl_module.tokenizers:
-                lines = self._continued(pl_module)
-            elif isinstance(pl_module, Translator) and "source" in pl_module.tokenizers:
-                lines = self._translated(pl_module)
-            else:
-                return
-        if not lines:
+        if not _can_write(pl_module):
             return
+        with trainer.precision_plugin.forward_context():
+            if isinstance(pl_module, LanguageModel):
+                lines = self._continued(pl_module)
+            else:
+                lines = self._translated(cast(Translator, pl_module))
         lines = [line.replace("\r", r"\r").replace("\n", r"\n") for line in lines]
         header = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
         with (run_dir(trainer) / FILE_NAME).open("a", encoding="utf-8") as file:
@@ -113,8 +118,6 @@ class TextSamples(L.Callback):
                 print(f"sample: {line}", flush=True)
 
     def _continued(self, model: LanguageModel) -> list[str]:
-        if not hasattr(model.net, "advance"):
-            return []  # it labels texts, and cannot go on with one
         tokenizer = model.tokenizer("text")
         choices: dict[str, Any] = {"temperature": self.temperature, "seed": SEED}
         if self.prompts is not None:

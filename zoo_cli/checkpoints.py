@@ -13,6 +13,7 @@ import torch
 from zoo._hparams import BUILDS, CLASS_PATH, UNSAVED, callable_from_spec, class_from_path, is_spec
 from zoo.tasks.base import Task
 from zoo_cli.errors import FAILED, CommandError
+from zoo_cli.run_directory import run_of_checkpoint
 
 __all__ = ["model_settings", "read_checkpoint", "refuse_other_network", "settings_to_restore"]
 
@@ -72,18 +73,34 @@ def refuse_other_network(
         where: Function from a dotted key to the place where the user gave it.
 
     Raises:
-        CommandError: If an argument that changes the network differs.
+        CommandError: If arguments that change the network differ.
     """
-    for name, value in given.items():
+    other: dict[str, tuple[Any, Any]] = {}
+    for name, value in sorted(given.items()):
         if name in cls.training_arguments | cls.start_arguments or name not in saved["init_args"]:
             continue
         old = saved["init_args"][name]
         plain = list(value) if isinstance(value, tuple) else value
         if plain != (list(old) if isinstance(old, tuple) else old):
-            raise CommandError(
-                f"{where(f'model.init_args.{name}')}: {name} is {value!r}, but the checkpoint {path} was "
-                f"trained with {old!r}, and {name} changes the network"
-            )
+            other[name] = (value, old)
+    if not other:
+        return
+    places = {name: where(f"model.init_args.{name}") for name in other}
+    first, *more = other
+    message = f"{places[first]}: {first} is {other[first][0]!r}, but the checkpoint {path} was trained with "
+    message += f"{other[first][1]!r}"
+    for name in more:
+        message += f"; {places[name]}: {name} is {other[name][0]!r}, but was {other[name][1]!r}"
+    run = run_of_checkpoint(path)
+    files = sorted({place.rpartition(":")[0] for place in places.values() if not place.startswith("--")})
+    message += f"; {'they change' if more else f'{first} changes'} the network: "
+    if not files:
+        message += f"leave {'them' if more else 'it'} out"
+    elif run is not None and (run / "config.yaml").is_file():
+        message += f"give --config {run / 'config.yaml'} in place of {', '.join(files)}"
+    else:
+        message += f"leave --config {', '.join(files)} out and give --ckpt_path {path}"
+    raise CommandError(message)
 
 
 def settings_to_restore(

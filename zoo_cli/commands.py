@@ -23,15 +23,25 @@ TEXT_OPTIONS: dict[str, tuple[type, str]] = {
     "prompt": (
         str,
         "A text for a language model to go on with, or a sentence to translate. With models of text, --input "
-        "is a file of such texts, one a line, and --output has a text for each; they need no data.",
+        "is a file of such texts, one a line, and --output has a text for each; they need no data, and "
+        "of the trainer only accelerator and precision.",
     ),
-    "max_new_tokens": (int, "Most tokens to add to a text, or of a translation."),
-    "temperature": (float, "What a language model's logits are divided by: below 1 likely tokens prevail."),
+    "max_new_tokens": (int, "Most tokens to add to a text, or of a translation (default: 50 and 100)."),
+    "temperature": (
+        float,
+        "What a language model's logits are divided by: below 1 likely tokens prevail (default: 1).",
+    ),
     "top_k": (int, "How many of the likeliest tokens a language model chooses from (default: all)."),
     "top_p": (float, "Share of the probability that a language model chooses from (default: 1)."),
     "seed": (int, "Seed of a language model's choices, the same for each text (default: 0)."),
-    "beam_size": (int, "Number of translations that a translator keeps while it searches; 1 is greedy."),
-    "length_penalty": (float, "Power of the length that the score of a translation is divided by."),
+    "beam_size": (
+        int,
+        "Number of translations that a translator keeps as it searches; 1 is greedy (default: the model's).",
+    ),
+    "length_penalty": (
+        float,
+        "Power of the length that the score of a translation is divided by (default: the model's).",
+    ),
 }
 """Options of ``predict`` for models of text: type and help."""
 

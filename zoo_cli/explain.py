@@ -59,6 +59,11 @@ def explained(
         place = error.filename or "the run directory"
         way_out = "; free some space, or choose another folder with --trainer.default_root_dir"
         return CommandError(f"{place}: cannot be written ({error.strerror}){way_out}", FAILED)
+    if running and (
+        setting := re.match(r"((?:data|model|trainer)\.[\w.]+) (is .*, but must .*)", str(error))
+    ):
+        name = setting[1].rpartition(".")[2]  # found only now: two parts that do not go together
+        return CommandError(f"{sources.where(setting[1])}: {name} {_one_line(setting[2])}", USAGE)
     if running:
         return CommandError(f"{_kind(error)}{_one_line(str(error))}", FAILED)
     return CommandError(_parsing_error(str(error), sources), USAGE)
@@ -99,6 +104,12 @@ def _one_line(text: str) -> str:
 def _parsing_error(message: str, sources: Sources) -> str:
     """Jsonargparse's message, condensed: where, which key, what was given, what must be given."""
     if needed := re.search(r"following arguments are required: (.*)", message):
+        if own := re.search(
+            r"class_path '((?:zoo|datamodules)\.\w+)':\s+the following arg[^:]*: (.*)", message
+        ):
+            key = "data" if own[1].startswith("datamodules") else "model"
+            flags = " ".join(f"--{key}.init_args.{name} VALUE" for name in own[2].split(", "))
+            return f"{sources.where(key)}: {own[1]} needs {own[2]}; give {flags}"
         owners = ("optimizer", "lr_scheduler")
         given = [s for s in sources.settings if s.key.removesuffix(".class_path").endswith(owners)]
         if given and "--" not in needed[1] and not {"model", "data"} & set(needed[1].split(", ")):
@@ -112,6 +123,8 @@ def _parsing_error(message: str, sources: Sources) -> str:
         return (
             f"{where}: {_one_line(message)} Choose a device that is there, as configs/trainer/cpu.yaml does"
         )
+    if message.startswith("Precision "):
+        return f"{sources.where('trainer.precision')}: {_one_line(message)}"
     # What a class of options within the data refuses, between all that the parser had tried.
     if refused := re.search(r"^ *- (\w+ is .*, but must .*)$", message, re.MULTILINE):
         return f"{sources.where(_likely_key('data', refused[1], sources))}: {refused[1]}"

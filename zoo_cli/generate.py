@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch import Trainer
 
@@ -72,10 +71,13 @@ def predict_texts(sources: Sources) -> bool:
 def _run(cls: Any, path: Path, verb: str, options: dict[str, Any], sources: Sources) -> None:
     running = False
     try:
-        device = _device(sources)
+        trainer = _trainer(sources)
         running = True
         model = cls.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-        _write_texts(model.to(device), verb, options, sources)
+        precision = trainer.precision_plugin
+        model = precision.convert_module(model).to(trainer.strategy.root_device)
+        with precision.forward_context():
+            _write_texts(model, verb, options, sources)
     except KeyboardInterrupt:
         raise CommandError("stopped", INTERRUPTED) from None
     except (CommandError, BrokenPipeError):
@@ -177,10 +179,11 @@ def _refuse_other_network(sources: Sources, saved: dict[str, Any], cls: Any, pat
     checkpoints.refuse_other_network(saved, given, cls, path, sources.where)
 
 
-def _device(sources: Sources) -> torch.device:
-    """Where ``--trainer.accelerator`` computes; by default on the best device that there is."""
+def _trainer(sources: Sources) -> Trainer:
+    """A trainer that knows device and precision; by default the best device that there is, and float32."""
     accelerator = sources.value("trainer.accelerator") or "auto"
-    return Trainer(accelerator=accelerator, devices=1, barebones=True).strategy.root_device
+    precision: Any = sources.value("trainer.precision")
+    return Trainer(accelerator=accelerator, precision=precision, devices=1, barebones=True)
 
 
 # Texts
@@ -222,6 +225,10 @@ def _texts(
     place = lines[0].place
     try:
         if verb == "translate":
+            for line in lines:
+                place = line.place
+                if not model.tokenizer("source").encode(line.text):
+                    raise TokenizerError("the text is empty, but must have something to translate")
             yield from model.translate([line.text for line in lines], **options)
             return
         for line in lines:

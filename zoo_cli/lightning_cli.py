@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from callbacks._files import write_atomically
+from callbacks.progress import PlainProgress, RichProgress, print_metrics
 from zoo._hparams import is_spec
 from zoo.tasks.base import Task
 from zoo_cli import checkpoints, predict, run_directory, run_trainer
@@ -307,6 +308,19 @@ class ZooCLI(LightningCLI):
             print(f"{self._checkpoint_path}", flush=True)
 
     before_test = before_validate
+
+    def after_validate(self) -> None:
+        """Print the metrics, if no progress callback of ours has done so."""
+        self._print_metrics("val/")
+
+    def after_test(self) -> None:
+        """Print the metrics, if no progress callback of ours has done so."""
+        self._print_metrics("test/")
+
+    def _print_metrics(self, prefix: str) -> None:
+        bar = self.trainer.progress_bar_callback
+        if self.trainer.is_global_zero and not isinstance(bar, PlainProgress | RichProgress):
+            print_metrics(self.trainer, prefix)
 
     def before_fit(self) -> None:
         """Save the configuration, linked values included, and say what is about to run."""

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo_cli.errors import INTERRUPTED, CommandError
@@ -80,6 +81,8 @@ def run_cli(command: str, sources: Sources, trial: "TrialRun | None" = None) -> 
 
     failure: list[tuple[str, Exception]] = []
     stage: list[str] = []
+    root = Path(sources.value("trainer.default_root_dir") or "runs")
+    root_is_new = not root.exists()
     # Lightning starts further processes of a multi-device run by this command line.
     argv, sys.argv = sys.argv, [sys.argv[0], command, *sources.args]
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -102,8 +105,12 @@ def run_cli(command: str, sources: Sources, trial: "TrialRun | None" = None) -> 
             signal.signal(signal.SIGINT, on_interrupt)  # Lightning ignores it once it has had one
         made = os.environ.pop(RUN_DIRECTORY, None)
         if made is not None:
-            with contextlib.suppress(OSError):
-                os.rmdir(made)  # only if it is empty: nothing has run
+            run = Path(made)
+            above = [run.parent] if run.name.startswith("version_") else []
+            # Only what is empty: nothing has run.
+            for folder in (run, *above, *([root] if root_is_new else [])):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 def silence_what_is_not_ours() -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -37,6 +38,28 @@ def write(text: str, name: str = "mine.yaml") -> str:
 )
 def test_wrong_optimizers_and_schedules(flags: list[str], expected: str, one_line_error: Error) -> None:
     assert expected in one_line_error(2, "fit", *QUICKSTART, *flags)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("lstm_textfile", "TextFile"), ("seq2seq_parallel", "ParallelText")]
+)
+def test_a_config_without_its_file_says_which_flag_names_it(
+    name: str, kind: str, one_line_error: Error
+) -> None:
+    error = one_line_error(2, "fit", "--config", f"configs/rnn/{name}.yaml")
+    assert re.search(rf"{name}\.yaml:\d+: datamodules.{kind} needs path; give --data.init_args.path", error)
+
+
+def test_windows_that_do_not_follow_each_other_carry_no_state(one_line_error: Error) -> None:
+    Path("a.txt").write_text("abc ab cab bca " * 40)
+    data = ("--data", "TextFile", "--data.path", "a.txt", "--data.num_steps", "8")
+    trainer = ("--trainer.accelerator", "cpu", "--trainer.max_epochs", "1")
+    flags = ("--model", "RNNLM", "--model.carry_state", "true", *data, *trainer)
+    error = one_line_error(2, "fit", *flags, "--data.partition", "random")
+    start = "error: --data.partition: partition is 'random', but must be 'sequential' for carry_state; "
+    assert error == f"{start}give that, or set model.init_args.carry_state to false"
+    partition = write("data:\n  init_args:\n    partition: random\n")
+    assert "mine.yaml:3: partition is" in one_line_error(2, "fit", *flags, "--config", partition)
 
 
 def test_batch_of_one_image_says_which_setting_made_it(one_line_error: Error) -> None:

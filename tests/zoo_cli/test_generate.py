@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from datamodules.interface.tokenizers import WordTokenizer
 from tests.zoo_cli.conftest import Run
-from tests.zoo_cli.texts import CountingLM, ShoutingTranslator, letters, save, words
+from tests.zoo_cli.texts import Bigram, CountingLM, ShoutingTranslator, letters, save, words
 from zoo import RNNLM, BiGRULM
 
 Error = Callable[..., str]
@@ -167,6 +168,34 @@ def test_other_arguments_than_the_checkpoints_are_refused(succeed: Run, one_line
     succeed("predict", *CKPT, *model, "--model.init_args.vocab_size", "4", "--model.certainty", "1e-1")
 
 
+def test_all_other_arguments_are_named_with_the_way_out(one_line_error: Error) -> None:
+    settings = "model:\n  class_path: tests.zoo_cli.texts.CountingLM\n  init_args:\n    vocab_size: 5\n"
+    Path("mine.yaml").write_text(settings + "    certainty: 2.5\n")
+    flags = (
+        "predict",
+        "--config",
+        "mine.yaml",
+        "--prompt",
+        "a",
+        "--trainer.accelerator",
+        "cpu",
+        "--ckpt_path",
+    )
+    run = Path("runs/mine/version_0")
+    (run / "checkpoints").mkdir(parents=True)
+    save(CountingLM(vocab_size=4), run / "checkpoints" / "best.ckpt", text=letters())
+    given = f"certainty is 2.5, but the checkpoint {run}/checkpoints/best.ckpt was trained with 50.0"
+    expected = (
+        f"error: mine.yaml:5: {given}; mine.yaml:4: vocab_size is 5, but was 4; they change the network: "
+    )
+    path = str(run / "checkpoints" / "best.ckpt")
+    way_out = f"leave --config mine.yaml out and give --ckpt_path {path}"
+    assert one_line_error(2, *flags, path) == expected + way_out
+    (run / "config.yaml").write_text(settings.replace("5", "4"))
+    error = one_line_error(2, *flags, "best")
+    assert error.endswith("version_0/config.yaml in place of mine.yaml")
+
+
 def test_unknown_words_are_named_once(succeed: Run) -> None:
     save(CountingLM(vocab_size=4), "lm.ckpt", text=words())
     Path("prompts.txt").write_text("A two b\nc d e f g three a\n")
@@ -202,6 +231,38 @@ def test_bad_input_of_a_translator(one_line_error: Error) -> None:
     )
 
 
+@pytest.mark.usefixtures("translator")
+@pytest.mark.parametrize("text", ["", "   "])
+def test_there_must_be_something_to_translate(text: str, one_line_error: Error) -> None:
+    expected = "the text is empty, but must have something to translate"
+    assert one_line_error(1, "predict", *CKPT, "--prompt", text) == f"error: --prompt: {expected}"
+    ShoutingTranslator.batches.clear()
+    # What the tokenizer drops altogether is empty too.
+    save(ShoutingTranslator(), "lm.ckpt", source=WordTokenizer.train(["a"], normalization="letters"))
+    Path("lines.txt").write_text("a\n12\n")
+    assert f"lines.txt:2: {expected}" in one_line_error(1, "predict", *CKPT, "--input", "lines.txt")
+    assert ShoutingTranslator.batches == []
+
+
+def test_predict_computes_in_the_precision_that_is_asked_for(
+    succeed: Run, one_line_error: Error, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def advance(self: Bigram, tokens: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
+        seen.append((self.weight.dtype, torch.is_autocast_enabled("cpu")))
+        return self(tokens[:, -1]), None
+
+    monkeypatch.setattr(Bigram, "advance", advance)
+    save(CountingLM(vocab_size=4), "lm.ckpt", text=letters())
+    flags = ("predict", *CKPT, "--prompt", "ab", "--max_new_tokens", "1")
+    for given in ([], ["--trainer.precision", "bf16-mixed"], ["--trainer.precision", "64-true"]):
+        assert succeed(*flags, *given).out == "abc\n"
+    assert seen == [(torch.float32, False), (torch.float32, True), (torch.float64, False)]
+    error = one_line_error(2, *flags, "--trainer.precision", "12")
+    assert error.startswith("error: --trainer.precision: Precision '12' is invalid")
+
+
 def test_models_of_other_things_take_no_text(one_line_error: Error, succeed: Run) -> None:
     quickstart = ("--config", "configs/quickstart.yaml")
     succeed("fit", *quickstart, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1")
@@ -215,6 +276,13 @@ def test_help_lists_the_options(succeed: Run) -> None:
     out = succeed("predict", "--help").out
     for name in ("prompt", "input", "max_new_tokens", "temperature", "top_k", "top_p", "seed", "beam_size"):
         assert f"--{name} " in out
+    text = " ".join(out.split())
+    for default in (
+        "translation (default: 50 and 100)",
+        "prevail (default: 1)",
+        "greedy (default: the model's",
+    ):
+        assert default in text
 
 
 @pytest.mark.usefixtures("lm")

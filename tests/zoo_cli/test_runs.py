@@ -15,6 +15,7 @@ import yaml
 from tests.zoo_cli.conftest import Run
 
 QUICKSTART = ("--config", "configs/quickstart.yaml")
+SHORT = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.accelerator", "cpu")
 
 
 def test_run_directory_and_the_test_that_completes_it(succeed: Run) -> None:
@@ -48,6 +49,8 @@ def test_run_directory_and_the_test_that_completes_it(succeed: Run) -> None:
     assert (run / "predictions_test.png").is_file()
     assert "test/acc" in json.loads((run / "summary.json").read_text())["metrics"]
     assert [p.name for p in run.parent.iterdir()] == ["version_0"]
+    for command, metric in (("test", "test/acc "), ("validate", "val/acc ")):
+        assert succeed(command, *QUICKSTART, "--trainer.enable_progress_bar", "false").out.count(metric) == 1
 
 
 def test_two_runs_with_one_seed_are_equal(succeed: Run) -> None:
@@ -77,6 +80,38 @@ def test_saved_config_makes_the_same_run(succeed: Run) -> None:
     assert yaml.safe_load((first / "config.yaml").read_text()) == yaml.safe_load(
         (second / "config.yaml").read_text()
     )
+
+
+def test_a_start_that_fails_is_recorded_as_failed(run: Run) -> None:
+    Path("short.txt").write_text("abc")
+    text = ("--data", "TextFile", "--data.path", "short.txt")
+    result = run("fit", "--model", "RNNLM", *text, *SHORT)
+    assert result.code == 1
+    assert "short.txt: the train split has 3 tokens" in result.err
+    summary = json.loads(Path("runs/RNNLM/version_0/summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert "the train split has 3 tokens" in summary["error"]
+    assert (summary["epochs"], summary["global_step"], summary["best"]) == (0, 0, {})
+
+
+def test_a_run_that_cannot_go_on_keeps_its_record(run: Run, succeed: Run) -> None:
+    Path("a.txt").write_text("abc ab cab bca " * 40)
+    text = ("--data", "TextFile", "--data.path", "a.txt", "--data.num_steps", "8")
+    succeed("fit", "--model", "RNNLM", *text, *SHORT)
+    record = Path("runs/RNNLM/version_0/summary.json")
+    before = record.read_text()
+    Path("a.txt").write_text("abc")
+    assert run("fit", "--model", "RNNLM", *text, *SHORT, "--ckpt_path", "last").code != 0
+    assert record.read_text() == before
+
+
+@pytest.mark.parametrize("flags", [["--model.init_args.padding", "-1"], ["--data.init_args.batch_size", "0"]])
+def test_a_start_of_which_nothing_runs_leaves_nothing(run: Run, flags: list[str]) -> None:
+    assert run("fit", *QUICKSTART, *flags).code == 2
+    assert list(Path().iterdir()) == []
+    Path("mine").mkdir()
+    assert run("fit", *QUICKSTART, *flags, "--trainer.default_root_dir", "mine").code == 2
+    assert list(Path().rglob("*")) == [Path("mine")]
 
 
 def test_trial_run_leaves_nothing(succeed: Run) -> None:

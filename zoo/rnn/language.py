@@ -69,7 +69,8 @@ class RecurrentLM(LanguageModel):
         partition = getattr(datamodule, "partition", "sequential")
         if self.carry_state and stage == "fit" and partition != "sequential":
             raise ValueError(
-                f"data.init_args.partition is {partition!r}, but must be 'sequential' for carry_state"
+                f"data.init_args.partition is {partition!r}, but must be 'sequential' for carry_state; give "
+                "that, or set model.init_args.carry_state to false"
             )
 
     def logits_of(self, batch: SequenceBatch) -> Tensor:
