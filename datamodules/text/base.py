@@ -9,14 +9,12 @@ import numpy as np
 from datamodules.base import BatchSize, Loader, ZooDataModule
 from datamodules.interface.checks import check_at_least, check_choice
 from datamodules.interface.errors import DataError
-from datamodules.interface.tokenizers import NORMALIZATIONS, TOKENIZERS, Tokenizer, tokenizer_from_dict
+from datamodules.interface.tokenizers import NORMALIZATIONS, TOKENIZERS, Tokenizer
 from datamodules.interface.vocab import Vocab
+from datamodules.text.vocabulary import saved_tokenizer, train_tokenizer
 from datamodules.text.windows import PARTITIONS, StreamSampler, WindowLoader, WindowSampler
 
-__all__ = ["SUBWORDS", "TextDataModule", "encode", "smallest_type"]
-
-SUBWORDS = 8000
-"""Entries of a vocabulary of subwords for which no number was given."""
+__all__ = ["TextDataModule", "encode", "smallest_type"]
 
 
 def smallest_type(vocab_size: int) -> np.dtype[Any]:
@@ -39,7 +37,7 @@ class TextDataModule(ZooDataModule):
             :data:`~datamodules.interface.tokenizers.NORMALIZATIONS`.
         min_freq: How often a token (for subwords: a merged pair) must occur to be in the vocabulary.
         max_vocab: Highest number of entries of the vocabulary, ``<unk>`` included; None for no limit, or for
-            8,000 if the tokens are subwords.
+            8,000 if the tokens are subwords. BPE needs at least 257, WordPiece some for each character.
         num_steps: Inputs in a window, at least 1.
         partition: How training windows are cut out of the text: ``sliding``, ``random`` or ``sequential``;
             see :data:`~datamodules.text.windows.PARTITIONS`.
@@ -104,14 +102,18 @@ class TextDataModule(ZooDataModule):
     # Tokens
 
     def train_tokenizer(self, texts: Iterable[str], reserved_tokens: tuple[str, ...] = ()) -> Tokenizer:
-        """Make the vocabulary of pieces of text with this datamodule's settings."""
-        subwords = self.tokens in ("bpe", "wordpiece")
-        return TOKENIZERS[self.tokens].train(
+        """Make the vocabulary of pieces of text with this datamodule's settings.
+
+        Raises:
+            DataError: If ``max_vocab`` is too small for subwords.
+        """
+        return train_tokenizer(
             texts,
+            tokens=self.tokens,
             normalization=self.normalization,
-            reserved_tokens=reserved_tokens,
             min_freq=self.min_freq,
-            vocab_size=SUBWORDS if subwords and self.max_vocab is None else self.max_vocab,
+            max_vocab=self.max_vocab,
+            reserved_tokens=reserved_tokens,
         )
 
     @property
@@ -198,15 +200,7 @@ class TextDataModule(ZooDataModule):
         """
         saved = state_dict.get("tokenizers", {})
         if self._tokenizer is None and "text" in saved:
-            tokenizer = tokenizer_from_dict(saved["text"])
-            for name, ours, theirs in (
-                ("tokens", self.tokens, tokenizer.kind),
-                ("normalization", self.normalization, tokenizer.normalization),
-            ):
-                if ours != theirs:
-                    raise DataError(
-                        f"{self.source}: {name} is {ours!r}, but the checkpoint was trained with {theirs!r}; "
-                        f"give {name}: {theirs}"
-                    )
-            self._tokenizer = tokenizer
+            self._tokenizer = saved_tokenizer(
+                saved["text"], tokens=self.tokens, normalization=self.normalization, source=self.source
+            )
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "tokenizers"})

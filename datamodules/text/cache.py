@@ -29,7 +29,8 @@ def cache_folder() -> Path:
 class TokenCache:
     """The tokens of one text under certain settings: a file of ids, and one of what they mean.
 
-    The second is written last, so the ids are complete where it exists. Processes that ask for the same text
+    The second is written last, so the ids are complete where both exist. Either may be deleted: where one is
+    missing or damaged, the text is encoded anew. Processes that ask for the same text
     at once encode it once: the first holds a lock, the others wait.
 
     Args:
@@ -46,14 +47,24 @@ class TokenCache:
 
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer of the ids; None if there are no ids yet."""
-        try:
-            return tokenizer_from_dict(self._about()["tokenizer"])
-        except FileNotFoundError:
-            return None
+        about = self._about()
+        return None if about is None else tokenizer_from_dict(about["tokenizer"])
 
-    def _about(self) -> dict[str, Any]:
-        about: dict[str, Any] = json.loads(self.about_file.read_text(encoding="utf-8"))
+    def _about(self) -> dict[str, Any] | None:
+        """What the ids mean; None if the file is missing or damaged, as after a crash of the machine."""
+        try:
+            about: dict[str, Any] = json.loads(self.about_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
         return about
+
+    def _complete(self) -> bool:
+        """Whether there are ids of the number and type that their description says."""
+        about = self._about()
+        if about is None or not self.ids_file.exists():
+            return False
+        size: int = sum(about["lengths"].values()) * _type_of(about).itemsize
+        return self.ids_file.stat().st_size == size
 
     def fill(self, make_tokenizer: Callable[[], Tokenizer], splits: Mapping[str, Iterable[str]]) -> None:
         """Encode a text, if that was not done yet.
@@ -65,7 +76,7 @@ class TokenCache:
         Raises:
             DataError: If the folder cannot be written, or a text cannot be read.
         """
-        if self.about_file.exists():
+        if self._complete():
             return
         from filelock import FileLock
 
@@ -73,7 +84,7 @@ class TokenCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.ids_file.with_suffix(".lock")):
-                if self.about_file.exists():  # another process was faster
+                if self._complete():  # another process was faster
                     return
                 try:
                     tokenizer = make_tokenizer()
@@ -96,13 +107,14 @@ class TokenCache:
         Raises:
             DataError: If there are none.
         """
-        try:
-            about = self._about()
+        about = self._about()
+        if about is None or not self._complete():
+            raise DataError(f"{self.ids_file}: is missing or damaged; prepare_data() makes it")
+        ids = np.zeros(0, _type_of(about))
+        if any(about["lengths"].values()):  # an empty file cannot be mapped
             with self.ids_file.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise DataError(f"{self.ids_file}: is missing; prepare_data() makes it") from error
-        ids = np.frombuffer(self._map, smallest_type(len(tokenizer_from_dict(about["tokenizer"]))))
+            ids = np.frombuffer(self._map, ids.dtype)
         ends = np.cumsum(list(about["lengths"].values()))
         return dict(zip(about["lengths"], np.split(ids, ends[:-1]), strict=True))
 
@@ -110,6 +122,10 @@ class TokenCache:
         """Take the pages that were read out of this process's memory; they stay in the system's cache."""
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
             self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def _type_of(about: dict[str, Any]) -> np.dtype[Any]:
+    return smallest_type(len(tokenizer_from_dict(about["tokenizer"])))
 
 
 def _write(path: Path, tokenizer: Tokenizer, splits: Mapping[str, Iterable[str]]) -> dict[str, int]:

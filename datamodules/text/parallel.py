@@ -6,17 +6,15 @@ from typing import Any
 
 from datamodules.base import BatchSize, ZooDataModule
 from datamodules.interface.checks import check_at_least, check_choice
-from datamodules.interface.errors import DataError
-from datamodules.interface.tokenizers import NORMALIZATIONS, TOKENIZERS, Tokenizer, tokenizer_from_dict
+from datamodules.interface.tokenizers import NORMALIZATIONS, TOKENIZERS, Tokenizer
 from datamodules.interface.vocab import BOS_ID, EOS_ID, PADDED_RESERVED, UNK_ID
 from datamodules.loaders import ResumableLoader
 from datamodules.text.buckets import BucketSampler
 from datamodules.text.pairs import PairLoader, Ragged, SentencePairs
 from datamodules.text.parallel_corpus import ParallelCorpus, Translations
+from datamodules.text.vocabulary import saved_tokenizer, train_tokenizer, vocab_limit
 
 __all__ = ["ParallelDataModule"]
-
-SUBWORDS = 8000  # entries of a vocabulary of subwords for which no number was given
 
 
 class ParallelDataModule(ZooDataModule, ABC):
@@ -31,6 +29,8 @@ class ParallelDataModule(ZooDataModule, ABC):
     are in the target's tokens, never trimmed: words, or what else ``tokens`` says, so that BLEU is of that.
     What the vocabulary lacks in a reference has an id that is not below its size, so that nothing matches it.
 
+    A ``<pad>``, ``<bos>`` or ``<eos>`` that is written in a sentence is read as ``<unk>``.
+
     Args:
         tokens: What a token is, in both languages: ``word``, ``char``, ``bpe`` or ``wordpiece``.
         normalization: What is done to a sentence first: ``words`` (lower case, punctuation apart), ``lower``,
@@ -38,7 +38,7 @@ class ParallelDataModule(ZooDataModule, ABC):
         min_freq: How often a token (for bpe and wordpiece: a merged pair) must occur in the training pairs of
             its language, at least 1.
         max_vocab: Highest number of entries of each vocabulary, at least 5; None for no limit, or for 8,000
-            with bpe and wordpiece.
+            with bpe and wordpiece. bpe needs at least 260, wordpiece some for each character.
         max_length: Highest number of tokens of a sentence with its ``<eos>``, at least 2; what is longer is
             cut before the ``<eos>``. None cuts nothing.
         batch_size: Pairs in a batch on each device, or ``full``.
@@ -70,8 +70,7 @@ class ParallelDataModule(ZooDataModule, ABC):
         self.tokens = tokens
         self.normalization = normalization
         self.min_freq = min_freq
-        subwords = tokens in ("bpe", "wordpiece")
-        self.max_vocab = SUBWORDS if subwords and max_vocab is None else max_vocab
+        self.max_vocab = vocab_limit(tokens, max_vocab)
         self.max_length = max_length
         self.pairs: dict[str, SentencePairs] = {}
         self._tokenizers: dict[str, Tokenizer] = {}
@@ -105,7 +104,11 @@ class ParallelDataModule(ZooDataModule, ABC):
         return len(self.tokenizers["target"])
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the files into :attr:`pairs`, once."""
+        """Read the files into :attr:`pairs`, once.
+
+        Raises:
+            DataError: If they cannot be read or split, or ``max_vocab`` is too small for subwords.
+        """
         if self.pairs:
             return
         corpus = self.read_corpus()
@@ -122,12 +125,13 @@ class ParallelDataModule(ZooDataModule, ABC):
         }
 
     def _trained(self, texts: list[str]) -> Tokenizer:
-        return TOKENIZERS[self.tokens].train(
+        return train_tokenizer(
             texts,
+            tokens=self.tokens,
             normalization=self.normalization,
-            reserved_tokens=PADDED_RESERVED,
             min_freq=self.min_freq,
-            vocab_size=self.max_vocab,
+            max_vocab=self.max_vocab,
+            reserved_tokens=PADDED_RESERVED,
         )
 
     def _encoded(self, examples: list[Translations], *, references: bool) -> SentencePairs:
@@ -189,15 +193,12 @@ class ParallelDataModule(ZooDataModule, ABC):
         super().load_state_dict({key: value for key, value in state_dict.items() if key not in saved})
         if not saved or saved == self._tokenizer_state():
             return
-        tokenizers = {name: tokenizer_from_dict(state) for name, state in saved["tokenizers"].items()}
-        for tokenizer in tokenizers.values():
-            for name, theirs in (("tokens", tokenizer.kind), ("normalization", tokenizer.normalization)):
-                if getattr(self, name) != theirs:
-                    raise DataError(
-                        f"{name} is {getattr(self, name)!r}, but the checkpoint was trained with {theirs!r}; "
-                        f"give {name}: {theirs}"
-                    )
-        self._tokenizers = tokenizers
+        self._tokenizers = {
+            name: saved_tokenizer(
+                state, tokens=self.tokens, normalization=self.normalization, source=f"the {name} text"
+            )
+            for name, state in saved["tokenizers"].items()
+        }
         if self.pairs:
             self.pairs = {}
             self.setup()

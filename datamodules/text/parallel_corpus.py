@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from datamodules.interface.errors import DataError
+from datamodules.interface.errors import DataError, not_utf8
 from datamodules.interface.tokenizers import normalize
 
 __all__ = [
@@ -83,10 +83,7 @@ def read_pairs(
     try:
         text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name}: is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start} begins no "
-            "character; convert it, for instance with `iconv -f latin1 -t utf-8`"
-        ) from error
+        raise DataError(not_utf8(name, content[error.start], error.start)) from error
     source, target = (1, 2) if columns is None else columns
     pairs: list[Pair] = []
     for number, line in enumerate(text.split("\n"), start=1):

@@ -39,7 +39,7 @@ class ParallelText(ParallelDataModule):
         min_freq: How often a token (for bpe and wordpiece: a merged pair) must occur in the training pairs of
             its language, at least 1.
         max_vocab: Highest number of entries of each vocabulary, at least 5; None for no limit, or for 8,000
-            with bpe and wordpiece.
+            with bpe and wordpiece. bpe needs at least 260, wordpiece some for each character.
         max_length: Highest number of tokens of a sentence with its ``<eos>``, at least 2; what is longer is
             cut before the ``<eos>``. None cuts nothing.
         batch_size: Pairs in a batch on each device, or ``full``.

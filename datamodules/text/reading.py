@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-from datamodules.interface.errors import DataError
+from datamodules.interface.errors import DataError, not_utf8
 
 __all__ = ["Block", "find_blocks", "find_cut", "read_pieces", "stat_of"]
 
@@ -124,11 +124,8 @@ def _decode(decoder: codecs.IncrementalDecoder, raw: bytes, path: Path, position
     try:
         return decoder.decode(raw, final)
     except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise DataError(
-            f"{path}: is not UTF-8: byte 0x{byte:02x} at offset {position - held + error.start} begins no "
-            "character; convert it, for instance with `iconv -f latin1 -t utf-8`"
-        ) from error
+        offset = position - held + error.start
+        raise DataError(not_utf8(path, error.object[error.start], offset)) from error
 
 
 def stat_of(path: Path) -> os.stat_result:

@@ -117,11 +117,11 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         found = list(read_tokens(options.file, tokens=options.tokens, normalization=options.normalization))
     except DataError as error:
-        raise SystemExit(str(error)) from error
+        raise SystemExit(f"error: {error}") from error
     counts = {n: count_ngrams(found, n) for n in NAMES}
     if len(counts[3]) < 2:
         raise SystemExit(
-            f"{options.file}: has {len(found)} tokens, but must have two different triples of them; use a "
+            f"error: {options.file}: has {len(found)} tokens, but must have two different triples of them; use a "
             "longer text"
         )
     for n, counted in counts.items():
@@ -132,7 +132,7 @@ def main(args: Sequence[str] | None = None) -> None:
         try:
             draw(counts, options.output)
         except OSError as error:
-            raise SystemExit(f"{options.output}: cannot be written ({error.strerror or error})") from error
+            raise SystemExit(f"error: {options.output}: cannot be written ({error.strerror or error})") from error
         print(options.output)
 
 

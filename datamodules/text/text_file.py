@@ -26,11 +26,12 @@ class TextFile(TextDataModule):
 
     The blocks are shares of the file's bytes; each begins between two tokens. No window reaches into another
     block. The vocabulary is that of the training block, and unknown tokens of the others are ``<unk>``; a
-    checkpoint brings its own, so that a trained model can be tested on another file.
+    checkpoint brings its own, so that a trained model can be tested on another file. The command line sees to
+    that; from Python, ``data.load_state_dict(checkpoint["TextFile"])`` comes before the data are used.
 
     A file of 64 MB or more is encoded once, into a file under ``$ZOO_CACHE_DIR`` (else
     ``$XDG_CACHE_HOME/d2l-zoo``, else ``~/.cache/d2l-zoo``) with one, two or four bytes a token, and mapped
-    into memory from there. Such files may be deleted at any time between runs.
+    into memory from there. Such files may be deleted at any time between runs, all or some.
 
     Args:
         path: The file.
@@ -39,7 +40,7 @@ class TextFile(TextDataModule):
             ``words`` (lower case, punctuation apart).
         min_freq: How often a token (for subwords: a merged pair) must occur to be in the vocabulary.
         max_vocab: Highest number of entries of the vocabulary, ``<unk>`` included; None for no limit, or for
-            8,000 if the tokens are subwords.
+            8,000 if the tokens are subwords. BPE needs at least 257, WordPiece some for each character.
         val_fraction: Share of the text for validation, in (0, 1).
         test_fraction: Share of the text for the test, in (0, 1).
         num_steps: Inputs in a window, at least 1.

@@ -54,7 +54,7 @@ class TimeMachine(TextDataModule):
             ``words``.
         min_freq: How often a token (for subwords: a merged pair) must occur to be in the vocabulary.
         max_vocab: Highest number of entries of the vocabulary, ``<unk>`` included; None for no limit, or for
-            8,000 if the tokens are subwords.
+            8,000 if the tokens are subwords. BPE needs at least 257, WordPiece some for each character.
         num_steps: Inputs in a window, at least 1.
         partition: How windows are cut out of a split: ``sliding``, ``random`` or ``sequential``. The numbers
             of windows above are those of ``sliding``, with the others the text is the same.

@@ -1,5 +1,6 @@
 """WikiText-2: verified good and featured articles of Wikipedia, word by word (used in section 15.9)."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ VALID_AND_TEST = RemoteFile(
 )
 TRAIN_SPLITS = ("train", "valid")
 TRAINED_ON = 0.9  # of the validation file, where there is no other
+TITLE = re.compile(r"^ = (?!= ).*(?<! =) = $", re.MULTILINE)
+"""The title of an article; those of its sections have more signs on each side."""
 
 
 @register(task="language modelling", tiny={"num_steps": 4, "partition": "sliding", "batch_size": 8})
@@ -50,9 +53,9 @@ class WikiText2(TextDataModule):
     Args:
         data_dir: Folder of datasets; the archive is ``wikitext-2/wikitext-2-v1.zip`` in it. None means
             ``$ZOO_DATA_DIR``, else ``data``.
-        train_split: ``train`` trains and validates on the official files; ``valid`` trains on the first 90 %
-            of the validation file and validates on its last 10 %, which are other articles. The test is on
-            the official file either way.
+        train_split: ``train`` trains and validates on the official files; ``valid`` trains on the first 54
+            articles of the validation file, about 90 % of it, and validates on its last 6. The test is on the
+            official file either way.
         min_freq: How often a word must occur to be in the vocabulary.
         max_vocab: Highest number of entries of the vocabulary; None for no limit.
         num_steps: Inputs in a window, at least 1.
@@ -127,12 +130,14 @@ class WikiText2(TextDataModule):
         """The text of each split, with the word ``<eos>`` at the end of each line."""
         names = [f"wiki.{split}.tokens" for split in dict.fromkeys((self.train_split, "valid", "test"))]
         files = read_members(self.places, names)
-        train, *val, test = (files[name].decode().replace("\n", f" {EOS} ") for name in names)
+        train, *val, test = (files[name].decode() for name in names)
         if not val:  # one text for both
-            end = f" {EOS} "
-            cut = train.find(end, int(TRAINED_ON * len(train))) + len(end)
-            train, val = train[:cut], [train[cut:]]
-        return {"train": train, "val": val[0], "test": test}
+            title = TITLE.search(train, int(TRAINED_ON * len(train)))
+            if title is None:
+                raise DataError(f"{self.source}: no article begins in the last tenth of {names[0]}")
+            train, val = train[: title.start()], [train[title.start() :]]
+        texts = {"train": train, "val": val[0], "test": test}
+        return {split: text.replace("\n", f" {EOS} ") for split, text in texts.items()}
 
     def read_tokenizer(self) -> Tokenizer:
         """Make the vocabulary of the training text."""

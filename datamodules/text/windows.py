@@ -2,6 +2,9 @@
 
 A window is ``num_steps`` tokens and the token after them. Two windows side by side share only that last
 token, which is a target of one and an input of the next.
+
+In training a few tokens at the end may be left out. In evaluation every token after the first is a target: of
+windows side by side the last is shorter if need be, and then comes in a batch of its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -65,13 +68,18 @@ class _OffsetSampler(BatchSampler):
         random = np.random.default_rng((self.seed % 2**64, self.epoch))
         return int(random.integers(min(self.num_steps, self.length - self.num_steps)))
 
+    def _has_rest(self, windows: int) -> bool:
+        """Whether, behind this many windows side by side, a shorter one is to come in evaluation."""
+        return not self.shuffle and windows > 0 and windows * self.num_steps < self.length - 1
+
 
 class WindowSampler(_OffsetSampler):
     """Splits the windows of a sequence into batches, each a tensor of the windows' first positions.
 
     In training the windows are shuffled, and those side by side begin at another of the first ``num_steps``
     tokens each epoch; their number is always the same. In evaluation they come in order, from the first token
-    on. Processes share them as in :class:`~datamodules.loaders.BatchSampler`.
+    on, and those side by side have a shorter one at the end if tokens are left; it is a batch of its own, of
+    the process whose turn it is. Processes share them as in :class:`~datamodules.loaders.BatchSampler`.
 
     Args:
         length: Tokens in the sequence.
@@ -84,7 +92,7 @@ class WindowSampler(_OffsetSampler):
         world_size: Number of processes.
 
     Attributes:
-        size: Number of windows; 0 if the sequence is shorter than one.
+        size: Number of whole windows; 0 if the sequence is shorter than one.
 
     Raises:
         ValueError: If ``num_steps`` is below 1.
@@ -109,13 +117,29 @@ class WindowSampler(_OffsetSampler):
         size = max(length - num_steps, 0) if sliding else _side_by_side(length, num_steps, shuffle=shuffle)
         super().__init__(size, batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
 
+    @property
+    def share(self) -> int:
+        """Windows of an epoch on this process."""
+        return super().share + self._rest
+
+    def __len__(self) -> int:
+        return -(-super().share // self.batch_size) + self._rest
+
+    @property
+    def _rest(self) -> int:
+        """1 if the shorter window is this process's, else 0."""
+        own = self.size % self.world_size == self.rank
+        return int(own and not self.sliding and self._has_rest(self.size))
+
     def batches(self) -> Sequence[Tensor]:
         """First positions (batch,), int64, of each batch's windows; none if this process has no share."""
-        share, batch_size = self.share, self.batch_size
+        share, batch_size = super().share, self.batch_size
         first, step = (0, 1) if self.sliding else (self.offset(), self.num_steps)
         permutation = Permutation(self.size, self.seed, self.epoch)
 
         def make(batch: int) -> np.ndarray:
+            if batch * batch_size >= share:
+                return np.array([step * self.size])
             own = np.arange(batch * batch_size, min((batch + 1) * batch_size, share))
             order = own * self.world_size + self.rank
             return first + step * (permutation(order) if self.shuffle else order)
@@ -130,7 +154,8 @@ class StreamSampler(_OffsetSampler):
     side by side, one in each batch. In training they are equally long, what remains at the end is left out,
     and the first begins at another of the first ``num_steps`` tokens each epoch. In evaluation the first
     streams take what remains, so that each window comes once; the last batch may then have fewer rows, which
-    go on with the first rows of the batch before.
+    go on with the first rows of the batch before. Tokens that are left make a shorter window at the end of
+    the last stream: a batch of its own.
 
     Args:
         length: Tokens in the sequence.
@@ -142,7 +167,7 @@ class StreamSampler(_OffsetSampler):
         world_size: Number of processes.
 
     Attributes:
-        size: Number of windows; 0 if the sequence is shorter than one.
+        size: Number of whole windows; 0 if the sequence is shorter than one.
         num_streams: Number of streams on all processes.
 
     Raises:
@@ -175,11 +200,20 @@ class StreamSampler(_OffsetSampler):
         """Windows of an epoch on this process."""
         streams = len(range(self.rank, self.num_streams, self.world_size))
         whole, more = self._windows()
-        return streams * whole + len(range(self.rank, more, self.world_size))
+        return streams * whole + len(range(self.rank, more, self.world_size)) + self._rest
 
     def __len__(self) -> int:
+        return self._whole_batches() + self._rest
+
+    def _whole_batches(self) -> int:
         whole, more = self._windows()
         return whole + (self.rank < more) if self.rank < self.num_streams else 0
+
+    @property
+    def _rest(self) -> int:
+        """1 if the shorter window is this process's, which has the last stream, else 0."""
+        own = (self.num_streams - 1) % self.world_size == self.rank
+        return int(own and self._has_rest(self.size))
 
     def _windows(self) -> tuple[int, int]:
         """Windows of every stream, and how many streams have one more."""
@@ -191,9 +225,12 @@ class StreamSampler(_OffsetSampler):
     def batches(self) -> Sequence[Tensor]:
         """First positions (batch,), int64, of each batch's windows; none if this process has no stream."""
         whole, more = self._windows()
+        whole_batches = self._whole_batches()
         offset = self.offset()
 
         def make(batch: int) -> np.ndarray:
+            if batch == whole_batches:
+                return np.array([self.num_steps * self.size])
             # The streams that have one more come first.
             streams = np.arange(self.rank, self.num_streams if batch < whole else more, self.world_size)
             return offset + self.num_steps * (streams * whole + np.minimum(streams, more) + batch)
@@ -218,19 +255,27 @@ class WindowLoader(ResumableLoader):
     ) -> None:
         super().__init__(batch_sampler)
         self.tokens = tokens
+        self._num_steps = batch_sampler.num_steps
         self._steps = np.arange(batch_sampler.num_steps + 1)
         self._streams = isinstance(batch_sampler, StreamSampler)
         self._release = release
 
     def __iter__(self) -> Iterator[SequenceBatch]:
-        for starts in self._remaining():
-            continues = self._streams and self._position > 0
+        remaining, before = self._remaining(), None
+        if self._position > 0:  # resumed
+            before = self.batch_sampler.batches()[self._position - 1]
+        for starts in remaining:
+            continues = torch.zeros(len(starts), dtype=torch.bool)
+            if self._streams and before is not None:
+                continues = starts == before[: len(starts)] + self._num_steps
+            before = starts
             self._position += 1
-            windows = self.tokens[starts.numpy()[:, None] + self._steps].astype(np.int64)
+            steps = self._steps[: len(self.tokens) - int(starts[-1])]  # of the last window fewer may be left
+            windows = self.tokens[starts.numpy()[:, None] + steps].astype(np.int64)
             if self._release is not None:
                 self._release()
             yield SequenceBatch(
                 torch.from_numpy(windows[:, :-1].copy()),
                 torch.from_numpy(windows[:, 1:].copy()),
-                torch.full((len(starts),), continues),
+                continues,
             )

@@ -146,6 +146,30 @@ def test_unknown_pieces_of_references_match_nothing(tokens: str) -> None:
     assert (second != 0).all()
 
 
+@pytest.mark.parametrize("tokens", ["char", "word", "bpe", "wordpiece"])
+def test_reserved_words_of_a_text_mean_nothing(tokens: str) -> None:
+    """Ids 1 to 3 stand only where the datamodule put them."""
+    said = ParallelCorpus(
+        train=[Pair("He said <pad> w1", "Il a dit <EOS> m1 <bos>"), *CORPUS.train],
+        val=[Translations("<bos> go", ["va <pad> va", "<eos>"])],
+        test=CORPUS.test,
+    )
+    data = Given(said, tokens=tokens, max_vocab=300)
+    batch = whole(data, "train")
+    assert not {1, 2, 3} & set(batch.source[0, : batch.source_length[0] - 1].tolist())
+    assert not {1, 2, 3} & set(batch.target[0, 1 : batch.target_length[0] - 1].tolist())
+    assert (batch.source[0, batch.source_length[0] - 1], batch.target[0, 0]) == (3, 2)
+    assert not {0, 1, 2, 3} & set(whole(data, "val").references.flatten().tolist())
+
+
+@pytest.mark.parametrize("tokens", ["bpe", "wordpiece"])
+def test_too_few_subwords_are_refused_by_the_arguments_name(tokens: str) -> None:
+    smallest = "260" if tokens == "bpe" else "9"  # 4 reserved, . g i o, ##o
+    with pytest.raises(DataError, match=f"^max_vocab is 8, but must be at least {smallest} for ") as caught:
+        Given(CORPUS, tokens=tokens, max_vocab=8).setup()
+    assert "\n" not in str(caught.value)
+
+
 def test_subwords_have_a_limit() -> None:
     assert Given(CORPUS, tokens="bpe").max_vocab == 8000
     assert Given(CORPUS, tokens="word").max_vocab is None
@@ -389,7 +413,9 @@ def test_sizes_are_those_of_the_checkpoint_without_any_file(tmp_path: Path) -> N
 @pytest.mark.parametrize(("name", "value"), [("tokens", "char"), ("normalization", "lower")])
 def test_a_checkpoint_of_other_tokens_is_refused(tmp_path: Path, name: str, value: str) -> None:
     data = Given(CORPUS, **{name: value})
-    with pytest.raises(DataError, match=f"^{name} is '{value}', but the checkpoint was trained with '"):
+    with pytest.raises(
+        DataError, match=f"^the source text: {name} is '{value}', but the checkpoint was trained with '"
+    ):
         data.load_state_dict(trained(tmp_path))
 
 

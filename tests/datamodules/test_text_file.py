@@ -5,14 +5,18 @@ import os
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
+import torch
 
 from datamodules import DataError, TextFile
 from datamodules.interface.tokenizers import TOKENIZERS, normalize
 from datamodules.text import cache, reading, text_file
 from datamodules.text.reading import find_blocks, find_cut, read_pieces
 from tests.datamodules.fixtures import letters
+from zoo import RNNLM
+from zoo.tasks.text import TokenizerError
 
 KINDS = [
     (tokens, normalization)
@@ -119,6 +123,15 @@ def test_min_freq_and_max_vocab(path: Path) -> None:
     assert make(path, tokens="bpe", max_vocab=300).vocab_size == 300
 
 
+@pytest.mark.parametrize("tokens", ["bpe", "wordpiece"])
+def test_too_few_subwords_are_refused_by_the_arguments_name(path: Path, tokens: str) -> None:
+    smallest = 257 if tokens == "bpe" else 53  # <unk>, 26 letters that begin a word, 26 that continue one
+    with pytest.raises(DataError, match=f"^max_vocab is 9, but must be at least {smallest} for ") as caught:
+        make(path, tokens=tokens, max_vocab=9)
+    assert "\n" not in str(caught.value)
+    assert make(path, tokens=tokens, max_vocab=smallest).vocab_size == smallest
+
+
 # Long files
 
 
@@ -160,15 +173,39 @@ def test_a_long_file_is_encoded_once(path: Path, folder: Path, monkeypatch: pyte
     assert {file.suffix for file in folder.iterdir()} == {".tokens", ".json", ".lock"}
 
 
-@pytest.mark.parametrize("change", ["content", "settings"])
-def test_what_changed_is_encoded_anew(path: Path, folder: Path, change: str) -> None:
+CHANGES: dict[str, Any] = {
+    "tokens": "bpe",
+    "normalization": "letters",
+    "min_freq": 1000,
+    "max_vocab": 5,
+    "val_fraction": 0.2,
+    "test_fraction": 0.2,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_settings_are_encoded_anew(
+    path: Path, folder: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make(path)
-    if change == "content":  # of the same length
-        path.write_text(path.read_text("utf-8").replace("a", "b"), encoding="utf-8")
-        os.utime(path, ns=(0, 0))
-        assert "a" not in make(path).vocab
-    else:
-        assert make(path, normalization="letters").tokenizers["text"].normalization == "letters"
+    found = make(path, **{change: CHANGES[change]})
+    assert len(list(folder.glob("*.tokens"))) == 2
+    monkeypatch.setattr(text_file, "MAPPED_FROM", 1 << 30)
+    wanted = make(path, **{change: CHANGES[change]})
+    assert found.tokenizers == wanted.tokenizers
+    for split in ("train", "val", "test"):
+        assert np.array_equal(found.corpus[split], wanted.corpus[split])
+
+
+@pytest.mark.parametrize("change", ["path", "size", "modified"])
+def test_another_text_is_encoded_anew(path: Path, folder: Path, change: str) -> None:
+    stat = path.stat()
+    make(path)
+    text = path.read_text("utf-8").replace("a", "b")
+    other = path.with_name("other.txt") if change == "path" else path
+    other.write_text(text + "b" * (change == "size"), encoding="utf-8")
+    os.utime(other, ns=(0, stat.st_mtime_ns + (change == "modified")))
+    assert "a" not in make(other).vocab
     assert len(list(folder.glob("*.tokens"))) == 2
 
 
@@ -189,6 +226,45 @@ def test_ids_without_their_description_are_not_used(path: Path, folder: Path) ->
     about.unlink()  # as if the process had been killed before it was written
     next(folder.glob("*.tokens")).write_bytes(b"\xff" * 10)
     assert {split: len(ids) for split, ids in make(path).corpus.items()} == lengths
+
+
+@pytest.mark.parametrize("suffix", [".tokens", ".json"])
+@pytest.mark.parametrize("damage", ["deleted", "empty"])
+def test_either_file_may_be_deleted(path: Path, folder: Path, suffix: str, damage: str) -> None:
+    ids = {split: np.array(mapped) for split, mapped in make(path).corpus.items()}
+    (file,) = folder.glob(f"*{suffix}")
+    if damage == "deleted":
+        file.unlink()
+    else:
+        file.write_bytes(b"")
+    for split, again in make(path).corpus.items():
+        assert np.array_equal(again, ids[split])
+
+
+def test_a_long_file_without_tokens(path: Path, folder: Path) -> None:
+    path.write_text(" \n" * 50, encoding="utf-8")
+    with pytest.raises(DataError, match="the train split has 0 tokens, but must have at least 5"):
+        make(path, tokens="word")
+
+
+def test_another_file_is_tested_on_with_a_checkpoint(path: Path, tmp_path: Path) -> None:
+    """As the docstring says; without it the ids of the other file would be others."""
+    data = make(path)
+    settings: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(max_steps=1, accelerator="cpu", limit_val_batches=0, **settings)
+    trainer.fit(RNNLM(vocab_size=data.vocab_size, hidden_size=4), datamodule=data)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    other = tmp_path / "other.txt"
+    other.write_text("\u00e4b " * 100, encoding="utf-8")
+    checkpoint = torch.load(tmp_path / "one.ckpt", weights_only=True)
+    model = RNNLM.load_from_checkpoint(tmp_path / "one.ckpt", weights_only=True)
+    fresh = TextFile(path=str(other), num_steps=4)
+    with pytest.raises(TokenizerError, match="choose the data that the model was trained on"):
+        L.Trainer(accelerator="cpu", **settings).test(model, fresh, verbose=False)
+    fresh = TextFile(path=str(other), num_steps=4)
+    fresh.load_state_dict(checkpoint["TextFile"])
+    L.Trainer(accelerator="cpu", **settings).test(model, fresh, verbose=False)
+    assert fresh.tokenizers == data.tokenizers
 
 
 def test_another_file_is_encoded_with_a_checkpoints_tokenizer(

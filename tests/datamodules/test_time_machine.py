@@ -135,10 +135,9 @@ def test_partitions(tmp_path: Path) -> None:
         batches = list(data.train_dataloader())
         windows[partition] = sum(len(batch.tokens) for batch in batches)
         assert any(batch.continues.any() for batch in batches) == (partition == "sequential")
-        # Of the 11 characters of the validation text.
-        assert sum(len(batch.tokens) for batch in data.val_dataloader()) == (
-            7 if partition == "sliding" else 2
-        )
+        # Of the 11 characters of the validation text: two windows side by side leave two of them.
+        targets = sum(batch.label.numel() for batch in data.val_dataloader())
+        assert targets == (7 * 4 if partition == "sliding" else 10)
     # Of 24 characters: behind any offset there are five windows, of which two streams take four.
     assert windows == {"sliding": 20, "random": 5, "sequential": 4}
 

@@ -95,6 +95,26 @@ def test_reserved_tokens_follow_unk(kind: str) -> None:
     assert "<pad>" not in make(kind).vocab
 
 
+@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece"])
+def test_reserved_tokens_in_a_text_are_unknown(kind: str) -> None:
+    tokenizer = make(kind, reserved_tokens=PADDED_RESERVED, normalization="lower")
+    text = "the <PAD> time <eos> <bos> <unk> machine"
+    ids = tokenizer.encode(text)
+    assert ids.count(0) == 4
+    assert not {1, 2, 3} & set(ids)
+    assert tokenizer.encode_array(text).tolist() == ids
+    assert tokenizer.unknown("the <PAD> time <eos> <PAD>") == ["<pad>", "<eos>"]
+    assert tokenizer_from_dict(tokenizer.to_dict()).encode(text) == ids
+    assert "<eos>" in tokenizer.decode([3])  # which a model may say
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe", "wordpiece"])
+def test_a_reserved_token_that_no_padding_needs_is_part_of_the_text(kind: str) -> None:
+    tokenizer = make(kind, reserved_tokens=("<eos>",))
+    assert tokenizer.encode("<eos>") == [1]
+    assert tokenizer.unknown("<eos>") == []
+
+
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_hugging_face_reads_the_saved_file_alike(kind: str) -> None:
     tokenizer = make(kind)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from datamodules import DataError, WikiText2, _download
+from datamodules.text import wikitext2 as wikitext2_file
 from tests.datamodules.fixtures import wikitext2, wikitext2_members, zipped
 
 
@@ -31,7 +32,9 @@ def test_words_and_ends_of_lines(tiny: dict[str, Any]) -> None:
 def test_streams_are_read_one_after_the_other(tiny: dict[str, Any]) -> None:
     data = WikiText2(**tiny, batch_size=2)
     data.setup()
-    batches = list(data.val_dataloader())
+    *batches, rest = data.val_dataloader()
+    assert rest.tokens.shape[0] == 1  # of the end of the second stream
+    assert rest.tokens.shape[1] < 4
     assert [bool(batch.continues.all()) for batch in batches] == [False] + [True] * (len(batches) - 1)
     stream = np.concatenate([batch.tokens[0].numpy() for batch in batches])
     assert np.array_equal(stream, data.corpus["val"][: len(stream)])
@@ -44,11 +47,27 @@ def test_the_real_validation_and_test_texts(shared_data: Path) -> None:
     lengths = {split: len(ids) for split, ids in data.corpus.items()}
     assert lengths["test"] == 245_569  # Merity et al., with the ends of lines
     assert lengths["train"] + lengths["val"] == 217_646
-    assert lengths["val"] / 217_646 == pytest.approx(0.1, abs=0.005)
+    assert lengths["val"] / 217_646 == pytest.approx(0.1, abs=0.02)
     assert data.corpus["train"][-1] == data.vocab["<eos>"]  # cut between two lines
+    words = data.vocab.lookup_tokens(data.corpus["val"][:6].tolist())
+    assert words == ["=", "<unk>", "<unk>", "reaction", "=", "<eos>"]  # the title of an article
     assert data.vocab["<unk>"] == 0
     assert "<pad>" not in data.vocab
     assert (data.corpus["val"] == 0).any()
+
+
+def test_no_article_is_in_two_splits(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first title behind nine tenths begins the validation text; headings of sections do not."""
+    article = " = {0} = \n \n word {0} \n \n = = Section = = \n \n more {0} \n \n = = = Part = = = \n \n "
+    text = "".join(f" \n{article.format(f'n{i}')}\n" for i in range(20))
+    files = {"wiki.valid.tokens": text.encode(), "wiki.test.tokens": b"word \n"}
+    monkeypatch.setattr(wikitext2_file, "read_members", lambda places, names: files)
+    texts = WikiText2(**tiny, train_split="valid")._read_texts()
+    assert texts["train"] + texts["val"] == text.replace("\n", " <eos> ")
+    assert texts["val"].startswith(" = n19 = ") or texts["val"].startswith(" = n18 = ")
+    articles = [{word for word in texts[split].split() if word[0] == "n"} for split in ("train", "val")]
+    assert not articles[0] & articles[1]
+    assert len(articles[0]) + len(articles[1]) == 20
 
 
 def test_without_the_training_text_there_is_a_way(shared_data: Path) -> None:

@@ -81,7 +81,8 @@ def test_training_shuffles_sliding_windows() -> None:
 @pytest.mark.parametrize("length", [5, 8, 9, 12, 13, 40])
 def test_windows_side_by_side_in_evaluation(length: int) -> None:
     windows = starts(WindowSampler(length, 100, num_steps=4, sliding=False))
-    assert windows == [list(range(0, length - 4, 4))]
+    shorter = {8: [[4]], 12: [[8]], 40: [[36]]}  # with three tokens after the first
+    assert windows == [list(range(0, length - 4, 4)), *shorter.get(length, [])]
 
 
 @pytest.mark.parametrize("length", [5, 6, 8, 9, 13, 40, 41])
@@ -188,7 +189,8 @@ def test_processes_share_the_windows(length: int, world_size: int, kind: str, ba
     together = [start for own in training for start in flat(own)]
     assert len(set(together)) == len(together)
     evaluation = [start for own in shares(shuffle=False) for start in flat(own)]
-    assert sorted(evaluation) == list(range(0, length - 4, 1 if kind == "sliding" else 4))
+    end = length - 4 if kind == "sliding" else length - 1
+    assert sorted(evaluation) == list(range(0, end, 1 if kind == "sliding" else 4))
 
 
 # The loader
@@ -218,12 +220,51 @@ def test_only_sequential_batches_continue_and_do_so_truly() -> None:
     for kind in ("sliding", "random"):
         assert not any(batch.continues.any() for batch in loader(kind))
     for shuffle in (True, False):
-        batches = list(loader("sequential", length=54, shuffle=shuffle))
+        batches = list(loader("sequential", length=53, shuffle=shuffle))
         assert not batches[0].continues.any()
         for before, batch in pairwise(batches):
             assert batch.continues.all()
             rows = len(batch.tokens)
             assert torch.equal(batch.tokens[:, 0], before.label[:rows, -1])
+
+
+@pytest.mark.parametrize("kind", ["random", "sequential"])
+@pytest.mark.parametrize("batch_size", [1, 3, "full"])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_evaluation_has_every_token_after_the_first_as_a_target_once(
+    kind: str, batch_size: Any, world_size: int
+) -> None:
+    """The shorter window at the end is alone in its batch, and continues only if it does."""
+    for length, num_steps in ((5, 4), (8, 4), (9, 4), (50, 4), (51, 7), (40, 1), (41, 13)):
+        targets: list[int] = []
+        for rank in range(world_size):
+            share: dict[str, Any] = {"num_steps": num_steps, "rank": rank, "world_size": world_size}
+            sampler: Any = (
+                StreamSampler(length, batch_size, **share)
+                if kind == "sequential"
+                else WindowSampler(length, batch_size, sliding=False, **share)
+            )
+            one = WindowLoader(np.arange(length, dtype=np.uint8), sampler)
+            batches = list(one)
+            assert len(batches) == len(one)
+            for before, batch in pairwise(batches):
+                goes_on = batch.tokens[:, 0] == before.label[: len(batch.tokens), -1]
+                assert torch.equal(batch.continues, goes_on & (kind == "sequential"))
+            for batch in batches:
+                assert torch.equal(batch.label, batch.tokens + 1)
+                assert batch.tokens.shape[1] == num_steps or len(batch.tokens) == 1
+                targets += batch.label.flatten().tolist()
+        assert sorted(targets) == list(range(1, length))
+
+
+def test_a_shorter_window_continues_the_stream_that_it_ends() -> None:
+    tokens = np.arange(15, dtype=np.uint8)
+    alone = list(WindowLoader(tokens, StreamSampler(15, 1, num_steps=4)))
+    assert [batch.continues.tolist() for batch in alone] == [[False], [True], [True], [True]]
+    assert alone[-1].tokens.tolist() == [[12, 13]]
+    three = list(WindowLoader(tokens, StreamSampler(15, 3, num_steps=4)))
+    assert [batch.continues.tolist() for batch in three] == [[False] * 3, [False]]
+    assert three[-1].label.tolist() == [[13, 14]]
 
 
 def test_a_new_epoch_does_not_continue() -> None:
