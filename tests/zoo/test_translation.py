@@ -387,8 +387,11 @@ def test_bleu_is_torchmetrics_over_all_references_of_the_split(stage: str, size:
 
 def test_bleu_starts_anew_with_each_evaluation() -> None:
     model, run = Copying(), trainer()
-    first = run.validate(model, loader(bleu_batch(), 4), verbose=False)
-    assert run.validate(model, loader(bleu_batch(), 4), verbose=False) == first
+    others = TranslationBatch(*(field[:1] for field in bleu_batch()))  # the same again has the same ratios
+    for evaluate in (run.validate, run.test):
+        evaluate(model, loader(bleu_batch(), 4), verbose=False)
+        again = evaluate(model, loader(others, 1), verbose=False)
+        assert again == evaluate(Copying(), loader(others, 1), verbose=False)
 
 
 def test_no_references_no_bleu() -> None:
