@@ -110,7 +110,7 @@ class TextSamples(L.Callback):
             else:
                 lines = self._translated(cast(Translator, pl_module))
         lines = [line.replace("\r", r"\r").replace("\n", r"\n") for line in lines]
-        header = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
+        header = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
         with (run_dir(trainer) / FILE_NAME).open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in (header, *lines)))
         if trainer.progress_bar_callback is not None:

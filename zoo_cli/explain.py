@@ -78,6 +78,11 @@ def _likely_key(key: str, text: str, sources: Sources) -> str:
             given = setting.key.endswith(f".{name}") or f"{name}:" in (setting.value or "")
             if setting.key.startswith(f"{key}.") and given:
                 return setting.key
+    # Given is only what the value must fit to.
+    for name in reversed(re.findall(r"\w+", text)):
+        for setting in reversed(sources.settings):
+            if setting.key.startswith(f"{key}.") and setting.key.endswith(f".{name}"):
+                return setting.key
     return f"{key}.{names[-1]}"
 
 

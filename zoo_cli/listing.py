@@ -146,7 +146,10 @@ def layer_table(model: Any) -> str:
 
     def recorder(name: str) -> Any:
         def record(module: nn.Module, inputs: Any, output: Any) -> None:
-            shapes[name] = tuple(_first_tensor(output).shape)
+            batch, *rest = _first_tensor(output).shape
+            if batch > 1 and rest[:1] == [1]:  # steps first, and the one example after them
+                rest[0] = batch
+            shapes[name] = tuple(rest)
 
         return record
 
@@ -165,15 +168,18 @@ def layer_table(model: Any) -> str:
     rows = []
     for name, module in leaves.items():
         parameters = sum(p.numel() for p in module.parameters())
-        shape = " x ".join(map(str, shapes[name][1:])) if name in shapes else "-"
+        if name not in shapes and not parameters:
+            continue  # an empty list of layers
+        shape = " x ".join(map(str, shapes[name])) if name in shapes else "-"
         rows.append(
             [name or "net", type(module).__name__, shape, f"{parameters:,}", f"{flops.get(name, 0):,}"]
         )
     total = sum(p.numel() for p in model.net.parameters())
     rows.append(["total", type(model.net).__name__, "", f"{total:,}", f"{counter.get_total_flops():,}"])
-    return format_table(
-        ["layer", "type", "output", "parameters", "FLOPs"], rows, right={"parameters", "FLOPs"}
-    )
+    from zoo.tasks import TextTask
+
+    output = "output (steps x features)" if isinstance(model, TextTask) else "output"
+    return format_table(["layer", "type", output, "parameters", "FLOPs"], rows, right={"parameters", "FLOPs"})
 
 
 def _first_tensor(output: Any) -> torch.Tensor:

@@ -121,8 +121,8 @@ def main(args: Sequence[str] | None = None) -> None:
     counts = {n: count_ngrams(found, n) for n in NAMES}
     if len(counts[3]) < 2:
         raise SystemExit(
-            f"error: {options.file}: has {len(found)} tokens, but must have two different triples of them; use a "
-            "longer text"
+            f"error: {options.file}: has {len(found)} tokens, but must have two different triples of them; "
+            "use a longer text"
         )
     for n, counted in counts.items():
         print(f"{NAMES[n]}s: {len(counted):,} different, Zipf exponent {zipf_exponent(counted):.3f}")
@@ -132,7 +132,8 @@ def main(args: Sequence[str] | None = None) -> None:
         try:
             draw(counts, options.output)
         except OSError as error:
-            raise SystemExit(f"error: {options.output}: cannot be written ({error.strerror or error})") from error
+            why = error.strerror or error
+            raise SystemExit(f"error: {options.output}: cannot be written ({why})") from error
         print(options.output)
 
 

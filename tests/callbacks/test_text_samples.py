@@ -63,7 +63,7 @@ def test_prompts_are_gone_on_with_after_each_validation(text: TimeMachine) -> No
     run = trainer(sampling, num_sanity_val_steps=2, limit_train_batches=3)
     run.fit(model, datamodule=text)
     lines = written()
-    assert [line for line in lines if line.startswith("epoch")] == ["epoch 1, step 3", "epoch 2, step 6"]
+    assert [line for line in lines if line.startswith("epoch")] == ["epoch 0, step 3", "epoch 1, step 6"]
     assert len(lines) == 6
     for prompt, line in zip(["a", "b c"], lines[4:], strict=True):
         after = model.generate(prompt, 7, temperature=0.5, seed=0).removeprefix(prompt)
@@ -95,7 +95,7 @@ def test_training_is_the_same_as_without(text: TimeMachine) -> None:
 
 def test_some_epochs_are_left_out(text: TimeMachine) -> None:
     trainer(TextSamples(every_n_epochs=2), max_epochs=5, limit_train_batches=1).fit(rnn(text), text)
-    assert [line for line in written() if line.startswith("epoch")] == ["epoch 2, step 2", "epoch 4, step 4"]
+    assert [line for line in written() if line.startswith("epoch")] == ["epoch 1, step 2", "epoch 3, step 4"]
 
 
 def test_samples_are_printed_beside_a_progress_bar(

@@ -73,13 +73,13 @@ def test_bad_files_are_one_line(tmp_path: Path, content: bytes | None, message: 
         path.write_bytes(content)
     with pytest.raises(SystemExit, match=message) as caught:
         main([str(path)])
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith(f"error: {path}: ")
     assert "\n" not in str(caught.value)
 
 
 def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("a b c d e", encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"none/zipf\.png: cannot be written"):
+    with pytest.raises(SystemExit, match=r"^error: .*none/zipf\.png: cannot be written"):
         main([str(tmp_path / "text.txt"), "--output", str(tmp_path / "none" / "zipf.png")])
 
 

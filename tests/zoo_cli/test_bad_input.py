@@ -135,6 +135,13 @@ def test_usage_errors(one_line_error: Error, flags: list[str], expected: list[st
     assert not Path("runs").exists() or not list(Path("runs").rglob("*.ckpt"))
 
 
+def test_what_another_setting_asks_for_names_that_setting(one_line_error: Error) -> None:
+    Path("a.txt").write_text("abc ab cab bca " * 40)
+    data = ("--data", "TextFile", "--data.path", "a.txt", "--data.num_steps", "8")
+    error = one_line_error(2, "fit", "--model", "LSTMLM", "--model.init_args.tie_embeddings", "true", *data)
+    assert error.startswith("error: --model.init_args.tie_embeddings: embed_dim is None, but must be 32")
+
+
 def test_zero_dropout_as_an_int_is_accepted(succeed: Run) -> None:
     flags = ["--model.init_args.dropout", "[0, 0]", "--trainer.fast_dev_run", "true"]
     succeed("fit", "--model", "DropoutMLP", "--data", "Digits", *flags)

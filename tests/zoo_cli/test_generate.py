@@ -309,7 +309,7 @@ def test_a_trained_model_needs_its_checkpoint_alone(succeed: Run, one_line_error
     out = succeed("fit", "--model", "RNNLM", *data, *SHORT).out
     run = Path("runs/RNNLM/version_0")
     sample = (run / "samples.txt").read_text().splitlines()
-    assert sample[0] == "epoch 1, step 1"
+    assert sample[0] == "epoch 0, step 1"
     assert f"sample: {sample[1]}" in out
     table = succeed("predict", "--model", "RNNLM", *data, "--trainer.accelerator", "cpu").out.splitlines()
     assert table[0] == "input,loss,perplexity"

@@ -124,7 +124,14 @@ def test_layer_table_of_a_recurrent_network(succeed: Run, name: str, output: str
 
 
 def test_layer_table_of_a_network_with_several_inputs(succeed: Run) -> None:
-    assert "total " in succeed("models", "Seq2Seq").out
+    header, *lines = succeed("models", "Seq2Seq").out.splitlines()
+    assert "output (steps x features)" in header
+    assert "ModuleList" not in "".join(lines)
+    # Layers that run step by step, layers of whole sentences: for the same target, the same number of steps.
+    outputs = {line.split()[0]: line.split()[2:5] for line in lines[:-1]}
+    assert outputs["decoder.rnn"] == [outputs["decoder.dense"][0], "x", "256"]
+    assert int(outputs["encoder.rnn.0"][0]) > 1
+    assert "steps" not in succeed("models", "LeNet").out
 
 
 def test_unknown_model_in_the_layer_table(one_line_error: Callable[..., str]) -> None:
