@@ -27,7 +27,7 @@ class Entry:
         cls: The class.
         task: What it does, for the listing.
         book: IDs in the book's inventory (``M18``, ``D04``); empty for what the book does not have.
-        config: A file under ``configs/`` that runs as is, or None.
+        config: A file under ``configs/`` that runs as is, or with the path of the user's file; or None.
         tiny: Constructor arguments that make a small one for the contract tests.
         full: Constructor arguments without a default that make the book's own size, for the listing.
         variants: Names of networks of the literature that it makes (``resnet50``): values of the

@@ -15,6 +15,7 @@ __all__ = ["ParallelText"]
 
 @register(
     task="translation",
+    config="rnn/seq2seq_parallel.yaml",
     tiny={"batch_size": 4, "min_freq": 1, "val_fraction": 0.2, "test_fraction": 0.2},
 )
 class ParallelText(ParallelDataModule):

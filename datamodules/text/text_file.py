@@ -20,7 +20,11 @@ MAPPED_FROM = 64 << 20  # bytes; shorter files are read anew each time, which ta
 SPLITS = ("train", "val", "test")
 
 
-@register(task="language modelling", tiny={"num_steps": 4, "partition": "sliding", "batch_size": 8})
+@register(
+    task="language modelling",
+    config="rnn/lstm_textfile.yaml",
+    tiny={"num_steps": 4, "partition": "sliding", "batch_size": 8},
+)
 class TextFile(TextDataModule):
     """A text file in UTF-8, in three blocks: the first is trained on, the last is tested on.
 

@@ -32,6 +32,7 @@ HELD_OUT = 0.05  # of the blocks
 @register(
     task="language modelling",
     book=("D08",),
+    config="rnn/rnn_time_machine.yaml",
     tiny={"num_steps": 4, "num_train": 20, "num_val": 7, "num_test": 9, "batch_size": 8},
 )
 class TimeMachine(TextDataModule):

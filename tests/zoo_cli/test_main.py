@@ -98,6 +98,12 @@ def test_tables_list_names_tasks_and_configs(succeed: Run) -> None:
     assert "configs/cnn/lenet_fashion_mnist.yaml" in line
 
 
+def test_each_dataset_of_a_text_names_a_configuration(succeed: Run) -> None:
+    lines = {line.split()[0]: line for line in succeed("data").out.splitlines()}
+    for name in ("EnglishFrench", "ParallelText", "TextFile", "TimeMachine"):
+        assert lines[name].split()[-1].startswith("configs/rnn/")
+
+
 def test_layer_table_of_a_model(succeed: Run) -> None:
     out = succeed("models", "LeNet").out
     (conv2,) = [line.split() for line in out.splitlines() if line.startswith("conv2")]
