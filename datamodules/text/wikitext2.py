@@ -35,7 +35,7 @@ VALID_AND_TEST = RemoteFile(
 )
 TRAIN_SPLITS = ("train", "valid")
 TRAINED_ON = 0.9  # of the validation file, where there is no other
-TITLE = re.compile(r"^ = (?!= ).*(?<! =) = $", re.MULTILINE)
+TITLE = re.compile(r"^ = (?!= ).* = $", re.MULTILINE)
 """The title of an article; those of its sections have more signs on each side."""
 
 

@@ -265,6 +265,10 @@ def test_a_shorter_window_continues_the_stream_that_it_ends() -> None:
     three = list(WindowLoader(tokens, StreamSampler(15, 3, num_steps=4)))
     assert [batch.continues.tolist() for batch in three] == [[False] * 3, [False]]
     assert three[-1].label.tolist() == [[13, 14]]
+    other = StreamSampler(19, 1, num_steps=4, rank=1, world_size=2)  # the process of the last stream
+    assert starts(other) == [[8], [12], [16]]
+    batches = list(WindowLoader(np.arange(19, dtype=np.uint8), other))
+    assert [batch.continues.tolist() for batch in batches] == [[False], [True], [True]]
 
 
 def test_a_new_epoch_does_not_continue() -> None:
