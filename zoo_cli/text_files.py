@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from datamodules.interface.errors import not_utf8
 from zoo_cli.errors import FAILED, CommandError
 
 __all__ = ["Line", "line_writer", "lines_of_file", "lines_of_stream"]
@@ -72,10 +73,8 @@ def _decoded(lines: list[bytes], name: str, number: int, offset: int) -> list[Li
         try:
             text = raw.decode().removesuffix("\r")
         except UnicodeDecodeError as error:
-            raise CommandError(
-                f"{name}: is not UTF-8 at byte {offset + error.start} (line {number}); save it as UTF-8",
-                FAILED,
-            ) from None
+            message = not_utf8(f"{name}:{number}", raw[error.start], offset + error.start)
+            raise CommandError(message, FAILED) from None
         if number == 1:
             text = text.removeprefix("\ufeff")  # the mark that some editors put before the text
         if not text.strip():

@@ -108,7 +108,7 @@ def test_sampling_options_reach_the_model(succeed: Run) -> None:
         (1, ["--input", "."], "--input .: cannot be read (Is a directory)"),
         (1, ["--input", "empty.txt"], "--input empty.txt: is empty, but must have a text in each line"),
         (1, ["--input", "gap.txt"], "gap.txt:3: the line is empty, but must have a text"),
-        (1, ["--input", "latin.txt"], "latin.txt: is not UTF-8 at byte 4 (line 2); save it as UTF-8"),
+        (1, ["--input", "latin.txt"], "latin.txt:2: is not UTF-8: byte 0xe9 at offset 4 begins no character"),
         (1, ["--input", "unknown.txt"], "unknown.txt:2: the prompt has 'X', but the model knows only"),
         (1, ["--prompt=a", "--output", "."], "--output .: is a folder, but must be a file"),
         (1, ["--prompt=a", "--output", "gap.txt/x"], "--output gap.txt/x: cannot be written (File exists)"),
@@ -135,7 +135,7 @@ def test_bad_input_of_a_language_model(
     [
         (b"", "standard input is empty"),
         (b"a\n\nb\n", "standard input:2: the line is empty"),
-        (b"a\nb\nc\xff", "standard input: is not UTF-8 at byte 5 (line 3)"),
+        (b"a\nb\nc\xff", "standard input:3: is not UTF-8: byte 0xff at offset 5 begins no character"),
     ],
 )
 def test_bad_standard_input(
