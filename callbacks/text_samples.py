@@ -7,6 +7,7 @@ import lightning as L
 
 from callbacks._files import may_write, run_dir
 from datamodules.interface.batches import SequenceBatch, TranslationBatch
+from datamodules.interface.vocab import UNK_ID
 from zoo._checks import check_at_least, check_positive
 from zoo.tasks import LanguageModel
 from zoo.tasks.translation import Translator
@@ -125,7 +126,7 @@ class TextSamples(L.Callback):
             texts = [model.generate(prompt, self.max_new_tokens, **choices) for prompt in self.prompts]
         else:
             tokens = self._first_batch.tokens[:1, :PROMPT_TOKENS]
-            new = model.generate_ids(tokens, self.max_new_tokens, **choices)
+            new = model.generate_ids(tokens, self.max_new_tokens, **choices, excluded=(UNK_ID,))
             starts = [tokenizer.decode(tokens[0].tolist())]
             texts = [tokenizer.decode([*tokens[0].tolist(), *new[0].tolist()])]
         return [

@@ -4,6 +4,7 @@ Deviations from the book: its network is made, but never trained. As a language 
 token that it is to predict, so tokens are hidden and guessed here.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -165,6 +166,7 @@ class MaskedTokenModel(LanguageModel):
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        excluded: Sequence[int] = (),
     ) -> Tensor:
         """Refuse to go on with ids.
 

@@ -1,6 +1,7 @@
 """Language models: which token comes next (section 9.3)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.interface.batches import SequenceBatch
+from datamodules.interface.vocab import UNK_ID
 from zoo._checks import check_at_least
 from zoo.generation.sampling import check_sampling, sample
 from zoo.tasks.text import TextTask, TokenizerError
@@ -96,7 +98,7 @@ class LanguageModel(TextTask):
             seed: Seed of the choices; None draws from torch's generator.
 
         Returns:
-            The prompt, as the model sees it, and what follows.
+            The prompt, as the model sees it, and what follows; ``<unk>`` is never written.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -118,6 +120,7 @@ class LanguageModel(TextTask):
             top_k=top_k,
             top_p=top_p,
             seed=seed,
+            excluded=(UNK_ID,),
         )
         return tokenizer.decode([*ids, *new[0].tolist()])
 
@@ -131,6 +134,7 @@ class LanguageModel(TextTask):
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        excluded: Sequence[int] = (),
     ) -> Tensor:
         """Go on with several sequences of ids at once; the mode of each layer stays as it was.
 
@@ -141,6 +145,7 @@ class LanguageModel(TextTask):
             top_k: As in generate.
             top_p: As in generate.
             seed: As in generate.
+            excluded: Tokens that are never chosen.
 
         Returns:
             The new tokens (batch, max_new_tokens), int64.
@@ -152,13 +157,18 @@ class LanguageModel(TextTask):
         check_sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         generator = None if seed is None else torch.Generator(tokens.device).manual_seed(seed)
         network: Any = self.net
+        left_out = torch.tensor(excluded, dtype=torch.int64, device=tokens.device)
         new: list[Tensor] = []
         with self.evaluating():
             state = None
             for _ in range(max_new_tokens):
                 logits, state = network.advance(tokens, state)
                 tokens = sample(
-                    logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
+                    logits.index_fill_(1, left_out, -torch.inf),
+                    temperature=temperature,
+                    top_k=top_k,
+                    top_p=top_p,
+                    generator=generator,
                 )[:, None]
                 new.append(tokens)
         return torch.cat(new, dim=1) if new else tokens[:, :0]

@@ -263,7 +263,7 @@ def test_greedy_text_follows_from_the_whole_text_before_it(name: str) -> None:
     lm = trained(name).eval()
     ids = lm.tokenizer("text").encode("abca")
     for _ in range(6):
-        ids.append(int(lm(torch.tensor([ids]))[0, -1].argmax()))
+        ids.append(1 + int(lm(torch.tensor([ids]))[0, -1, 1:].argmax()))
     expected = lm.tokenizer("text").decode(ids)
     assert lm.generate("abca", 6, top_k=1) == expected == lm.generate("abca", 6, top_k=1, seed=3)
 
@@ -285,6 +285,15 @@ def test_several_sequences_at_once_go_on_as_each_alone_and_dropout_is_off() -> N
     assert torch.equal(together, torch.cat(alone))
     assert lm.training
     assert lm.generate_ids(starts, 0).shape == (4, 0)
+
+
+def test_the_unknown_token_is_never_written() -> None:
+    lm = trained()
+    with torch.no_grad():
+        lm.net.head.bias[0] = 50.0
+    assert set(lm.generate("ab", 50, seed=0)) <= set("abcde")
+    assert set(lm.generate("ab", 5, top_k=1)) <= set("abcde")
+    assert lm.generate_ids(torch.ones(1, 1, dtype=torch.int64), 5).tolist() == [[0] * 5]
 
 
 def test_prompts_that_the_model_cannot_read_are_refused() -> None:
