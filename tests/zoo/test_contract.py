@@ -313,7 +313,9 @@ def another(argument: str, value: Any, entry: Entry) -> Any:
         if isinstance(value, bool)
         else value + 1
         if isinstance(value, int)
-        else 0.9 * value + 0.0625
+        else value - 0.125  # a probability of 1 has nothing above it
+        if 0.875 <= value <= 1
+        else value + 0.125
     )
 
 
