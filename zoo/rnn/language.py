@@ -7,131 +7,13 @@ carried from batch to batch are options; none is on by default.
 from typing import Any
 
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
 
-from datamodules.interface.batches import SequenceBatch
 from zoo._registry import register
-from zoo.rnn.network import RecurrentNetwork, State
-from zoo.tasks import LanguageModel, LRSchedulerCallable, OptimizerCallable
+from zoo.rnn.network import RecurrentNetwork
+from zoo.rnn.recurrent import RecurrentLM
+from zoo.tasks import LRSchedulerCallable, OptimizerCallable
 
-__all__ = ["GRULM", "LSTMLM", "RNNLM", "DeepGRULM", "RecurrentLM"]
-
-
-class RecurrentLM(LanguageModel):
-    """Base of the recurrent language models.
-
-    Args:
-        network: The network.
-        carry_state: Whether a window that continues the one before it in the same row starts from its last
-            hidden state, without the graph: backpropagation through time, truncated at windows (section
-            9.7.1.2). The data must then be cut with ``partition: sequential``.
-        optimizer: As in :class:`~zoo.tasks.base.Task`.
-        lr_scheduler: As in Task.
-        lr_scheduler_config: As in Task.
-    """
-
-    training_arguments = LanguageModel.training_arguments | {
-        "dropout",
-        "embed_dropout",
-        "carry_state",
-        "randomized_truncation",
-    }
-
-    net: RecurrentNetwork
-
-    def __init__(
-        self,
-        *,
-        network: RecurrentNetwork,
-        carry_state: bool,
-        optimizer: OptimizerCallable,
-        lr_scheduler: LRSchedulerCallable | None,
-        lr_scheduler_config: dict[str, Any] | None,
-    ) -> None:
-        super().__init__(
-            optimizer=optimizer, lr_scheduler=lr_scheduler, lr_scheduler_config=lr_scheduler_config
-        )
-        self.net = network
-        self.carry_state = carry_state
-        self._carried: dict[bool, State] = {}  # by whether it is training's
-        self.example_input_array = torch.zeros(2, 32, dtype=torch.int64)
-
-    def setup(self, stage: str) -> None:
-        """Start a run with no state.
-
-        Raises:
-            ValueError: If a state is to be carried over, but the data's windows do not follow each other.
-        """
-        super().setup(stage)
-        self._carried = {}
-        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it undeclared
-        partition = getattr(datamodule, "partition", "sequential")
-        if self.carry_state and stage == "fit" and partition != "sequential":
-            raise ValueError(
-                f"data.init_args.partition is {partition!r}, but must be 'sequential' for carry_state; give "
-                "that, or set model.init_args.carry_state to false"
-            )
-
-    def logits_of(self, batch: SequenceBatch) -> Tensor:
-        """The logits for a batch (batch, num_steps, vocab_size), from the carried state if there is one."""
-        if not self.carry_state:
-            return super().logits_of(batch)
-        state = self._carried.get(self.training)
-        if state is not None:
-            # A last batch may have fewer rows. Others begin anew, whatever was there before (nan too).
-            rows, goes_on = len(batch.tokens), batch.continues[None, :, None]
-            state = tuple(torch.where(goes_on, part[:, :rows].to(goes_on.device), 0) for part in state)
-        logits, state = self.net.run(batch.tokens, state)
-        self._carried[self.training] = tuple(part.detach() for part in state)
-        return logits
-
-    def on_train_epoch_end(self) -> None:
-        """Forget the state."""
-        super().on_train_epoch_end()
-        self._carried.pop(True, None)
-
-    def on_validation_epoch_start(self) -> None:
-        """Begin without a state."""
-        super().on_validation_epoch_start()
-        self._carried.pop(False, None)
-
-    def on_test_epoch_start(self) -> None:
-        """Begin without a state."""
-        super().on_test_epoch_start()
-        self._carried.pop(False, None)
-
-    def on_predict_epoch_start(self) -> None:
-        """Begin without a state."""
-        self._carried.pop(False, None)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the training's state of every process, so that a run resumed within an epoch goes on alike."""
-        super().on_save_checkpoint(checkpoint)
-        if True in self._carried:
-            state: Any = self._carried[True]
-            if self._trainer is not None and self.trainer.world_size > 1:
-                state = tuple(self.all_gather(part) for part in state)
-            else:
-                state = tuple(part[None] for part in state)
-            checkpoint["carried_state"] = [part.cpu() for part in state]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the training's state.
-
-        Raises:
-            ValueError: If the number of processes is another.
-        """
-        super().on_load_checkpoint(checkpoint)
-        fits = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
-        if self.carry_state and fits and "carried_state" in checkpoint:
-            saved = checkpoint["carried_state"]
-            if len(saved[0]) != self.trainer.world_size:
-                raise ValueError(
-                    f"the number of devices is {self.trainer.world_size}, but must be {len(saved[0])}: the "
-                    "checkpoint was saved within an epoch, and has a carried state for each"
-                )
-            self._carried[True] = tuple(part[self.global_rank].to(self.device) for part in saved)
+__all__ = ["GRULM", "LSTMLM", "RNNLM", "DeepGRULM"]
 
 
 @register(
@@ -154,6 +36,7 @@ class RNNLM(RecurrentLM):
             one-hot vectors.
         tie_embeddings: Whether the embeddings are the weights of the last layer too; ``embed_dim`` must then
             be ``hidden_size``.
+        weight_dropout: Drop probability in [0, 1) of the weights from a layer's state to its next state.
         carry_state: Whether the hidden state is carried from window to window; needs ``partition:
             sequential`` (section 9.7.1.2).
         randomized_truncation: Probability in (0, 1] that the gradient flows from a step to the one before it
@@ -173,6 +56,7 @@ class RNNLM(RecurrentLM):
         embed_dim: int | None = None,
         embed_dropout: float = 0.0,
         tie_embeddings: bool = False,
+        weight_dropout: float = 0.0,
         carry_state: bool = False,
         randomized_truncation: float | None = None,
         optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=1.0),
@@ -189,6 +73,7 @@ class RNNLM(RecurrentLM):
                 embed_dim=embed_dim,
                 embed_dropout=embed_dropout,
                 tie_embeddings=tie_embeddings,
+                weight_dropout=weight_dropout,
                 randomized_truncation=randomized_truncation,
             ),
             carry_state=carry_state,
@@ -218,6 +103,7 @@ class LSTMLM(RecurrentLM):
             one-hot vectors.
         tie_embeddings: Whether the embeddings are the weights of the last layer too; ``embed_dim`` must then
             be ``hidden_size``.
+        weight_dropout: Drop probability in [0, 1) of the weights from a layer's state to its next state.
         carry_state: Whether the hidden state is carried from window to window; needs ``partition:
             sequential`` (section 9.7.1.2).
         randomized_truncation: Probability in (0, 1] that the gradient flows from a step to the one before it
@@ -237,6 +123,7 @@ class LSTMLM(RecurrentLM):
         embed_dim: int | None = None,
         embed_dropout: float = 0.0,
         tie_embeddings: bool = False,
+        weight_dropout: float = 0.0,
         carry_state: bool = False,
         randomized_truncation: float | None = None,
         optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=4.0),
@@ -253,6 +140,7 @@ class LSTMLM(RecurrentLM):
                 embed_dim=embed_dim,
                 embed_dropout=embed_dropout,
                 tie_embeddings=tie_embeddings,
+                weight_dropout=weight_dropout,
                 randomized_truncation=randomized_truncation,
             ),
             carry_state=carry_state,
@@ -282,6 +170,7 @@ class GRULM(RecurrentLM):
             one-hot vectors.
         tie_embeddings: Whether the embeddings are the weights of the last layer too; ``embed_dim`` must then
             be ``hidden_size``.
+        weight_dropout: Drop probability in [0, 1) of the weights from a layer's state to its next state.
         carry_state: Whether the hidden state is carried from window to window; needs ``partition:
             sequential`` (section 9.7.1.2).
         randomized_truncation: Probability in (0, 1] that the gradient flows from a step to the one before it
@@ -301,6 +190,7 @@ class GRULM(RecurrentLM):
         embed_dim: int | None = None,
         embed_dropout: float = 0.0,
         tie_embeddings: bool = False,
+        weight_dropout: float = 0.0,
         carry_state: bool = False,
         randomized_truncation: float | None = None,
         optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=4.0),
@@ -317,6 +207,7 @@ class GRULM(RecurrentLM):
                 embed_dim=embed_dim,
                 embed_dropout=embed_dropout,
                 tie_embeddings=tie_embeddings,
+                weight_dropout=weight_dropout,
                 randomized_truncation=randomized_truncation,
             ),
             carry_state=carry_state,
@@ -346,6 +237,7 @@ class DeepGRULM(RecurrentLM):
             one-hot vectors.
         tie_embeddings: Whether the embeddings are the weights of the last layer too; ``embed_dim`` must then
             be ``hidden_size``.
+        weight_dropout: Drop probability in [0, 1) of the weights from a layer's state to its next state.
         carry_state: Whether the hidden state is carried from window to window; needs ``partition:
             sequential`` (section 9.7.1.2).
         randomized_truncation: Probability in (0, 1] that the gradient flows from a step to the one before it
@@ -365,6 +257,7 @@ class DeepGRULM(RecurrentLM):
         embed_dim: int | None = None,
         embed_dropout: float = 0.0,
         tie_embeddings: bool = False,
+        weight_dropout: float = 0.0,
         carry_state: bool = False,
         randomized_truncation: float | None = None,
         optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=2.0),
@@ -381,6 +274,7 @@ class DeepGRULM(RecurrentLM):
                 embed_dim=embed_dim,
                 embed_dropout=embed_dropout,
                 tie_embeddings=tie_embeddings,
+                weight_dropout=weight_dropout,
                 randomized_truncation=randomized_truncation,
             ),
             carry_state=carry_state,

@@ -16,7 +16,7 @@ import datamodules
 import zoo
 from datamodules.interface.batches import SequenceBatch
 from datamodules.interface.tokenizers import CharTokenizer
-from zoo.rnn.language import RecurrentLM
+from zoo.rnn.recurrent import RecurrentLM
 from zoo.tasks import TokenizerError
 from zoo.tasks.language import perplexity
 

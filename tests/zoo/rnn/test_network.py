@@ -188,6 +188,50 @@ def test_embeddings_are_dropped_in_training_alone(embed_dim: int | None) -> None
     assert all(torch.equal(x, embedded) for x in seen[3:])
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("truncation", [None, 1.0])
+def test_weights_between_steps_are_dropped_in_training_alone(cell: str, truncation: float | None) -> None:
+    ids = tokens(3, 5)
+    net = network(cell, num_layers=2, weight_dropout=0.25, randomized_truncation=truncation)
+    plain = network(cell, num_layers=2)
+    kept_shares = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        output = net(ids) if seed % 2 else net.run(ids, None)[0]
+        torch.manual_seed(seed)
+        plain.load_state_dict(net.state_dict())
+        for name, weight in plain.rnn.named_parameters():
+            if name.startswith("weight_hh"):
+                dropped = torch.nn.functional.dropout(weight, 0.25)
+                kept_shares.append((dropped != 0).float().mean())
+                weight.data = dropped
+        if truncation is None:
+            torch.testing.assert_close(output, plain(ids))
+        else:  # what is truncated is drawn too
+            assert not torch.allclose(output, net.eval()(ids))
+            net.train()
+    assert sum(kept_shares) / len(kept_shares) == pytest.approx(0.75, abs=0.05)
+    net.eval(), plain.load_state_dict(net.state_dict())
+    torch.testing.assert_close(net(ids), plain.eval()(ids))
+    torch.testing.assert_close(net.advance(ids, None)[0], plain.advance(ids, None)[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropping_weights_goes_on_from_a_state_and_has_gradients(cell: str) -> None:
+    ids = tokens(3, 6)
+    net = network(cell, num_layers=2, weight_dropout=0.5)
+    torch.manual_seed(0)
+    _, state = net.run(ids[:, :3], None)
+    torch.manual_seed(0)
+    second, _ = net.run(ids[:, 3:], state)
+    torch.manual_seed(0)
+    whole, _ = net.run(ids, None)
+    torch.testing.assert_close(second, whole[:, 3:])
+    whole.sum().backward()
+    gradient = net.rnn.weight_hh_l0.grad
+    assert 0 < (gradient == 0).float().mean() < 1  # a weight that was left out has none
+
+
 # Randomised truncation
 
 
