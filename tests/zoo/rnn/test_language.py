@@ -120,7 +120,9 @@ def test_a_last_batch_may_have_fewer_rows() -> None:
     torch.testing.assert_close(found, lm(text[:2, :-1])[:, 4:], atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"carry_state": True}, {"randomized_truncation": 0.5}])
+@pytest.mark.parametrize(
+    "options", [{"carry_state": True}, {"randomized_truncation": 0.5}, {"weight_dropout": 0.5}]
+)
 def test_no_option_waits_for_the_device(options: dict[str, Any]) -> None:
     with torch.device("meta"):
         lm = model("LSTMLM", num_layers=2, dropout=0.5, embed_dim=5, embed_dropout=0.5, **options)
