@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from d2l import torch as d2l  # type: ignore[import-not-found]  # lives in an environment of its own
+from d2l import torch as d2l
 from torch import nn
 
 __all__ = ["main"]
@@ -21,7 +21,7 @@ RATES = {"RNNLM": 1, "LSTMLM": 4, "GRULM": 4, "DeepGRULM": 2}
 PROMPT = "it has"
 
 
-class LSTM(d2l.RNN):  # type: ignore[misc]
+class LSTM(d2l.RNN):
     """The concise LSTM of section 10.1.3, which the book's package lacks."""
 
     def __init__(self, num_inputs: int, num_hiddens: int) -> None:
@@ -30,7 +30,7 @@ class LSTM(d2l.RNN):  # type: ignore[misc]
         self.rnn = nn.LSTM(num_inputs, num_hiddens)
 
 
-class Decoder(d2l.Decoder):  # type: ignore[misc]
+class Decoder(d2l.Decoder):
     """The decoder of section 10.7.3, which the book's package lacks."""
 
     def __init__(self, vocab_size: int, embed_size: int, num_hiddens: int, num_layers: int, dropout: float):
@@ -53,7 +53,7 @@ class Decoder(d2l.Decoder):  # type: ignore[misc]
         return self.dense(outputs).swapaxes(0, 1), [encoded, hidden]
 
 
-class Seq2Seq(d2l.Seq2Seq):  # type: ignore[misc]
+class Seq2Seq(d2l.Seq2Seq):
     """With the loss of section 10.7.4, where padding does not count."""
 
     def loss(self, logits: Any, labels: Any) -> Any:
@@ -63,7 +63,7 @@ class Seq2Seq(d2l.Seq2Seq):  # type: ignore[misc]
         return (losses * mask).sum() / mask.sum()
 
 
-class TimedTrainer(d2l.Trainer):  # type: ignore[misc]
+class TimedTrainer(d2l.Trainer):
     """The book's trainer, with both clocks at the end of each epoch."""
 
     def fit_epoch(self) -> None:

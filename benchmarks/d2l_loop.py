@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from d2l import torch as d2l  # type: ignore[import-not-found]  # lives in an environment of its own
+from d2l import torch as d2l
 from torch import nn
 
 __all__ = ["main"]
@@ -19,7 +19,7 @@ BATCH_SIZE = 128
 WARMUP = 3
 
 
-class MLP(d2l.Classifier):  # type: ignore[misc]
+class MLP(d2l.Classifier):
     """The concise MLP of section 5.2.2, which the book's package lacks."""
 
     def __init__(self, num_outputs: int, num_hiddens: int, lr: float) -> None:
@@ -30,7 +30,7 @@ class MLP(d2l.Classifier):  # type: ignore[misc]
         )
 
 
-class ResNet18(d2l.Classifier):  # type: ignore[misc]
+class ResNet18(d2l.Classifier):
     """The network of section 8.6 out of the package's blocks; the package has only a later variation."""
 
     def __init__(self, num_outputs: int, lr: float) -> None:
@@ -74,14 +74,14 @@ class FirstBatches:
         self.asked_at.append(time.perf_counter())  # the last step is done
 
 
-class TrainingImages(d2l.FashionMNIST):  # type: ignore[misc]
+class TrainingImages(d2l.FashionMNIST):
     """The book's Fashion-MNIST; without validation, since only training is timed."""
 
     def val_dataloader(self) -> None:
         """Nothing, which d2l's trainer takes for no validation."""
 
 
-class TimedTrainer(d2l.Trainer):  # type: ignore[misc]
+class TimedTrainer(d2l.Trainer):
     """The book's trainer, with the time at which each epoch ended."""
 
     def fit_epoch(self) -> None:

@@ -41,7 +41,7 @@ def read_tokens(path: Path, *, tokens: str = "word", normalization: str = "lette
 
 def count_ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
     """How often each ``n`` tokens in a row occur; none if there are fewer than ``n``."""
-    return Counter(zip(*(tokens[i:] for i in range(n)), strict=False))  # each begins one later than the last
+    return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 
 
 def zipf_exponent(counts: Mapping[tuple[str, ...], int]) -> float:

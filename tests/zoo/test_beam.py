@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ class RandomModel:
         """By reading one sequence from its start."""
         total = 0.0
         state = state[None]
-        for before, token in zip((self.bos, *ids), ids, strict=False):
+        for before, token in pairwise((self.bos, *ids)):
             logits, state = self.step(torch.tensor([before]), state)
             total += float(logits.log_softmax(1)[0, token])
         return total
